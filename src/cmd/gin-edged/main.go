@@ -1,0 +1,122 @@
+// Command gin-edged is the device API service of gin-edge.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/app"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+)
+
+// version is set by the linker: -X main.version=1.2.3
+var version = "devel"
+
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	var named []config.Layer
+	flags := flag.NewFlagSet("gin-edged", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	showVersion := flags.Bool("version", false, "print the version and exit")
+	check := flags.Bool("check-config", false, "check the configuration and exit: 0 when it is valid, else 1")
+	show := flags.Bool("print-config", false, "print the effective configuration as TOML and exit")
+	flags.Func("config", "read `FILE` instead of the default files; may be repeated, a later file wins key by key", func(path string) error {
+		named = append(named, config.Layer{Path: path})
+		return nil
+	})
+	layers := config.DefaultLayers()
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "Usage: gin-edged [options]\n\nServes the device API until SIGTERM; SIGHUP reloads the configuration.\n"+
+			"Without -config it reads those of these files that exist, a later one wins:\n")
+		for _, layer := range layers {
+			fmt.Fprintf(flags.Output(), "  %s\n", layer.Path)
+		}
+		fmt.Fprintf(flags.Output(), "\nOptions:\n")
+		flags.PrintDefaults()
+	}
+	for _, arg := range args {
+		// Help that was asked for is output, not an error.
+		if arg == "-h" || arg == "-help" || arg == "--help" {
+			flags.SetOutput(stdout)
+		}
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "gin-edged: unexpected argument %q; see gin-edged -help\n", flags.Arg(0))
+		return exitUsage
+	}
+	if *showVersion {
+		fmt.Fprintf(stdout, "gin-edged %s (%s %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return exitOK
+	}
+	if named != nil {
+		layers = named
+	}
+	if *check || *show {
+		cfg, err := config.Load(layers)
+		switch {
+		case err != nil:
+			fmt.Fprintf(stderr, "gin-edged: %v\n", err)
+			return exitFailure
+		case *show:
+			fmt.Fprint(stdout, cfg.TOML())
+		case len(cfg.Sources) == 0:
+			fmt.Fprintln(stdout, "configuration is valid: defaults, no file is there")
+		default:
+			fmt.Fprintf(stdout, "configuration is valid: %s\n", strings.Join(cfg.Sources, ", "))
+		}
+		return exitOK
+	}
+	return serve(layers, stderr)
+}
+
+func serve(layers []config.Layer, stderr io.Writer) int {
+	// Before anything else: SIGHUP would end a process that is still starting.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	defer stop()
+
+	logger, native := log.New()
+	err := app.Run(ctx, app.Options{
+		Layers:  layers,
+		Version: version,
+		Log:     logger,
+		Root:    os.DirFS("/"),
+		Hangup:  hangup,
+	})
+	switch {
+	case err == nil:
+		return exitOK
+	case native:
+		logger.Log(log.Critical, err)
+	default:
+		// For a person at a terminal: the line as it is, without logrus' quotes.
+		fmt.Fprintf(stderr, "gin-edged: %v\n", err)
+	}
+	return exitFailure
+}

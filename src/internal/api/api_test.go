@@ -1,0 +1,308 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/sirupsen/logrus"
+
+	spec "github.com/meta-gin-edge/meta-gin-edge/src/api"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
+)
+
+func newProcess(logs io.Writer) *Process {
+	reader, _ := device.NewReader(os.DirFS("/"))
+	return &Process{
+		Log:         log.NewText(logs),
+		Health:      &health.Registry{},
+		Device:      reader,
+		Version:     "1.2.3",
+		Started:     time.Now(),
+		Connections: func() server.Stats { return server.Stats{Active: 1, Limit: 2, Refused: 3} },
+		Watchdog:    func() sd.WatchdogStats { return sd.WatchdogStats{} },
+		LastReload:  func() Reload { return Reload{} },
+		Draining:    func() bool { return false },
+	}
+}
+
+func do(h http.Handler, method, target string, body io.Reader, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, body)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func wantProblem(t *testing.T, w *httptest.ResponseRecorder, status int, instance string) problem.Details {
+	t.Helper()
+	var p problem.Details
+	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+		t.Fatalf("body %q: %v", w.Body, err)
+	}
+	if w.Code != status || p.Status != status || p.Type != "about:blank" || p.Title != http.StatusText(status) || p.Detail == "" || p.Instance != instance {
+		t.Errorf("status %d, problem %+v", w.Code, p)
+	}
+	if ct := w.Header().Get("Content-Type"); ct != problem.ContentType {
+		t.Errorf("Content-Type %q", ct)
+	}
+	if id := w.Header().Get("X-Request-Id"); id == "" || p.RequestID != id {
+		t.Errorf("request id %q in the header, %q in the body", id, p.RequestID)
+	}
+	return p
+}
+
+func TestErrors(t *testing.T) {
+	h := New(newProcess(io.Discard), Settings{MaxBodyBytes: 10})
+	wantProblem(t, do(h, "GET", "/nope%20x", nil), 404, "/nope%20x")
+	wantProblem(t, do(h, "GET", "/livez/", nil), 404, "/livez/")
+	w := do(h, "POST", "/livez", nil)
+	wantProblem(t, w, 405, "/livez")
+	if allow := w.Header().Get("Allow"); !strings.Contains(allow, "GET") || !strings.Contains(allow, "HEAD") {
+		t.Errorf("Allow: %q", allow)
+	}
+}
+
+func TestBodyLimit(t *testing.T) {
+	h := New(newProcess(io.Discard), Settings{MaxBodyBytes: 10})
+	chunked := func(n int) io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, n))) }
+	for _, tc := range []struct {
+		name string
+		body io.Reader
+		want int
+	}{
+		{"length at the limit", strings.NewReader(strings.Repeat("x", 10)), 200},
+		{"length above", strings.NewReader(strings.Repeat("x", 11)), 413},
+		{"chunked at the limit", chunked(10), 200},
+		{"chunked above", chunked(11), 413},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := do(h, "GET", "/livez", tc.body)
+			if w.Code != tc.want {
+				t.Fatalf("status %d, want %d", w.Code, tc.want)
+			}
+			if tc.want == 413 {
+				wantProblem(t, w, 413, "/livez")
+				if w.Header().Get("Connection") != "close" {
+					t.Error("the connection is kept with a body left on it")
+				}
+			}
+		})
+	}
+	w := do(h, "GET", "/livez", io.MultiReader(strings.NewReader("x"), errReader{}))
+	wantProblem(t, w, 400, "/livez")
+}
+
+// A client that sends its whole body before it reads must get the answer, too.
+func TestTooLargeIsSeenByAClientThatStillSends(t *testing.T) {
+	srv := httptest.NewServer(New(newProcess(io.Discard), Settings{MaxBodyBytes: 1 << 10}))
+	defer srv.Close()
+	payload := bytes.Repeat([]byte("x"), 4<<20)
+	for _, head := range []string{
+		fmt.Sprintf("Content-Length: %d\r\n\r\n", len(payload)),
+		fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", len(payload)),
+	} {
+		for range 5 {
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			if _, err := conn.Write(append([]byte("GET /livez HTTP/1.1\r\nHost: x\r\n"+head), payload...)); err != nil {
+				t.Fatalf("%q: send: %v", head, err)
+			}
+			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil || r.StatusCode != 413 || !r.Close {
+				t.Fatalf("%q: %v, %v", head, r, err)
+			}
+			conn.Close()
+		}
+	}
+}
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, errors.New("broken chunk") }
+
+func TestPanicIsAProblemAndARecord(t *testing.T) {
+	var logs bytes.Buffer
+	h := New(newProcess(&logs), Settings{})
+	h.GET("/panic", func(*gin.Context) { panic("boom") })
+	h.GET("/late", func(c *gin.Context) { c.String(200, "half"); panic("late") })
+	w := do(h, "GET", "/panic", nil, "X-Request-Id", "req-1")
+	wantProblem(t, w, 500, "/panic")
+	if s := logs.String(); !strings.Contains(s, "boom") || !strings.Contains(s, "request_id=req-1") || !strings.Contains(s, "api_test.go") || !strings.Contains(s, "level=error") {
+		t.Errorf("log: %s", s)
+	}
+	if strings.Contains(w.Body.String(), "boom") {
+		t.Error("the answer shows the cause")
+	}
+	defer func() {
+		if cause := recover(); cause != http.ErrAbortHandler {
+			t.Errorf("after the answer began: %v, want ErrAbortHandler", cause)
+		}
+	}()
+	do(h, "GET", "/late", nil)
+}
+
+func TestRequestIDAndTrace(t *testing.T) {
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	h := New(newProcess(io.Discard), Settings{})
+	w := do(h, "GET", "/livez", nil, "X-Request-Id", "abc.1", "traceparent", parent)
+	got := w.Header().Get("traceparent")
+	if w.Header().Get("X-Request-Id") != "abc.1" || !strings.HasPrefix(got, parent[:36]) || !strings.HasSuffix(got, "-01") || got == parent {
+		t.Errorf("header: %v", w.Header())
+	}
+	for _, header := range [][]string{
+		{"X-Request-Id", "a b", "traceparent", "00-x"},
+		{"X-Request-Id", "a", "X-Request-Id", "b", "traceparent", parent, "traceparent", parent},
+		{},
+	} {
+		w := do(h, "GET", "/livez", nil, header...)
+		if id := w.Header().Get("X-Request-Id"); len(id) != 32 {
+			t.Errorf("%v: request id %q", header, id)
+		}
+		if tp := w.Header().Get("traceparent"); len(tp) != 55 || strings.HasPrefix(tp, parent[:35]) {
+			t.Errorf("%v: traceparent %q", header, tp)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	p := newProcess(io.Discard)
+	h := New(p, Settings{})
+	loop := p.Health.Loop("x", time.Millisecond)
+	p.Health.Ready("state", func() error { return errors.New("draining") })
+	loop.Beat()
+	time.Sleep(5 * time.Millisecond)
+	w := do(h, "GET", "/livez", nil)
+	if w.Code != 503 || !strings.Contains(w.Body.String(), `{"status":"failed","checks":[{"name":"loop/x","ok":false,"detail":"no beat`) {
+		t.Errorf("livez: %d %s", w.Code, w.Body)
+	}
+	loop.End()
+	if w := do(h, "GET", "/livez", nil); w.Code != 200 || w.Body.String() != `{"status":"ok","checks":[]}` {
+		t.Errorf("livez: %d %s", w.Code, w.Body)
+	}
+	if w := do(h, "GET", "/readyz", nil); w.Code != 503 || !strings.Contains(w.Body.String(), "draining") {
+		t.Errorf("readyz: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestDeviceAndStatus(t *testing.T) {
+	p := newProcess(io.Discard)
+	at := time.Now()
+	p.LastReload = func() Reload { return Reload{At: at, Error: "f:1: key x: no"} }
+	p.Watchdog = func() sd.WatchdogStats {
+		return sd.WatchdogStats{Interval: 8 * time.Second, LastOK: at, Failures: 2, LastError: "e"}
+	}
+	h := New(p, Settings{Number: 7, Sources: []string{"/a"}})
+	var d deviceBody
+	w := do(h, "GET", "/api/v1/device", nil)
+	if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || d.Hostname == "" || d.Service.Version != "1.2.3" || d.Service.Name != "gin-edged" {
+		t.Errorf("device: %s %v", w.Body, err)
+	}
+	if raw, err := os.ReadFile("/etc/machine-id"); err == nil && len(raw) > 8 && strings.Contains(w.Body.String(), strings.TrimSpace(string(raw))) {
+		t.Error("the raw machine id is exposed")
+	}
+	var s statusBody
+	w = do(h, "GET", "/api/v1/system/status", nil)
+	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Config.Generation != 7 || s.Config.LastReload.OK || s.Config.LastReload.Error == "" || !s.Watchdog.Enabled || s.Watchdog.IntervalSeconds != 8 ||
+		s.Connections != (statusConnections{1, 2, 3}) || s.RequestsTotal != 2 || s.Service.PID != os.Getpid() || s.Memory.TotalBytes == 0 {
+		t.Errorf("status: %s", w.Body)
+	}
+}
+
+// The document and the routes must name the same operations.
+func TestOpenAPINamesEveryRoute(t *testing.T) {
+	var doc struct {
+		OpenAPI string
+		Paths   map[string]map[string]any
+	}
+	if err := json.Unmarshal(spec.OpenAPI, &doc); err != nil {
+		t.Fatal(err)
+	}
+	var documented, routed []string
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			documented = append(documented, strings.ToUpper(method)+" "+path)
+		}
+	}
+	h := New(newProcess(io.Discard), Settings{})
+	for _, r := range h.Routes() {
+		routed = append(routed, r.Method+" "+r.Path)
+	}
+	slices.Sort(documented)
+	slices.Sort(routed)
+	if !slices.Equal(documented, routed) {
+		t.Errorf("documented %v\nrouted     %v", documented, routed)
+	}
+	if w := do(h, "GET", "/openapi.json", nil); !bytes.Equal(w.Body.Bytes(), spec.OpenAPI) || !strings.HasPrefix(doc.OpenAPI, "3.") {
+		t.Error("the served document differs")
+	}
+}
+
+func TestDrainingClosesConnections(t *testing.T) {
+	p := newProcess(io.Discard)
+	p.Draining = func() bool { return true }
+	if w := do(New(p, Settings{}), "GET", "/livez", nil); w.Header().Get("Connection") != "close" {
+		t.Error("keep-alive while draining")
+	}
+}
+
+func TestRequestsAreLoggedAtDebugOnly(t *testing.T) {
+	var logs bytes.Buffer
+	p := newProcess(&logs)
+	h := New(p, Settings{})
+	do(h, "GET", "/livez", nil)
+	if logs.Len() > 0 {
+		t.Errorf("at info: %s", logs.String())
+	}
+	p.Log.SetLevel(logrus.DebugLevel)
+	do(h, "GET", "/livez", nil, "X-Request-Id", "dbg")
+	if s := logs.String(); !strings.Contains(s, "request_id=dbg") || !strings.Contains(s, "route=/livez") || !strings.Contains(s, "trace_id=") {
+		t.Errorf("at debug: %s", s)
+	}
+}
+
+func benchmark(b *testing.B, path string) {
+	p := newProcess(io.Discard)
+	for _, name := range []string{"main", "accept-http"} {
+		p.Health.Loop(name, time.Hour)
+	}
+	h := New(p, Settings{MaxBodyBytes: 1 << 20})
+	r := httptest.NewRequest("GET", path, nil).WithContext(context.Background())
+	b.ReportAllocs()
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != 200 {
+			b.Fatal(w.Code)
+		}
+	}
+}
+
+func BenchmarkLivez(b *testing.B)  { benchmark(b, "/livez") }
+func BenchmarkDevice(b *testing.B) { benchmark(b, "/api/v1/device") }

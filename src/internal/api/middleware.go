@@ -1,0 +1,163 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/sirupsen/logrus"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/trace"
+)
+
+const (
+	headerRequestID   = "X-Request-Id"
+	headerTraceparent = "Traceparent"
+
+	identityKey = "gin-edge/identity"
+
+	lingerTimeout = time.Second
+)
+
+// identity ties a request to its answer and its log records.
+type identity struct {
+	RequestID string
+	Trace     trace.Parent
+}
+
+func identityOf(c *gin.Context) *identity {
+	if v, ok := c.Get(identityKey); ok {
+		return v.(*identity)
+	}
+	return &identity{}
+}
+
+// identify is the outermost middleware: it takes over or makes the identity of
+// the request, counts the request, and logs it when it has ended.
+func (a *api) identify(c *gin.Context) {
+	begin := time.Now()
+	id := &identity{RequestID: single(c.Request.Header, headerRequestID)}
+	if !trace.ValidRequestID(id.RequestID) {
+		id.RequestID = trace.NewRequestID()
+	}
+	parent, err := trace.ParseTraceparent(single(c.Request.Header, headerTraceparent))
+	if err != nil {
+		id.Trace = trace.New()
+	} else {
+		id.Trace = parent.Child()
+	}
+	c.Set(identityKey, id)
+	header := c.Writer.Header()
+	header.Set(headerRequestID, id.RequestID)
+	header.Set(headerTraceparent, id.Trace.String())
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if a.Draining() {
+		// Keep-alive clients have to find another connection before the
+		// sockets close.
+		header.Set("Connection", "close")
+	}
+	self := server.IsSelf(c.Request.Context())
+	if !self {
+		a.Requests.Add(1)
+	}
+
+	c.Next()
+
+	// A failed health check is an answer, not an error of the service; the
+	// watchdog and the state changes have records of their own.
+	level := logrus.DebugLevel
+	if status := c.Writer.Status(); status >= 500 && status != http.StatusServiceUnavailable {
+		level = logrus.ErrorLevel
+	}
+	if a.Log.IsLevelEnabled(level) {
+		a.entry(c).WithFields(logrus.Fields{
+			"status":   c.Writer.Status(),
+			"bytes":    max(c.Writer.Size(), 0),
+			"duration": time.Since(begin).String(),
+			"client":   c.Request.RemoteAddr,
+		}).Log(level, "request answered")
+	}
+}
+
+// single returns the header's value, or "" unless there is exactly one.
+func single(h http.Header, name string) string {
+	if values := h[name]; len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
+// entry is a log record with what identifies the request.
+func (a *api) entry(c *gin.Context) *logrus.Entry {
+	id := identityOf(c)
+	return a.Log.WithFields(logrus.Fields{
+		"request_id": id.RequestID,
+		"trace_id":   id.Trace.TraceID,
+		"route":      c.FullPath(),
+		"method":     c.Request.Method,
+	})
+}
+
+// recover turns a panic into a 500 and a record with the stack. The process
+// lives on: other requests are not to blame.
+func (a *api) recover(c *gin.Context) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		if cause == http.ErrAbortHandler {
+			panic(cause) // a handler's way to drop the connection
+		}
+		a.entry(c).WithField("stack", string(debug.Stack())).Errorf("panic: %v", cause)
+		if c.Writer.Written() {
+			// Part of a good answer is out. Only a broken connection says that
+			// the rest is missing.
+			panic(http.ErrAbortHandler)
+		}
+		a.problem(c, http.StatusInternalServerError, "the request failed by an error of the service; its log has the request_id")
+	}()
+	c.Next()
+}
+
+// limitBody reads and discards the body: no resource takes one yet. It is read
+// before the handler runs, so that a request whose body is still on its way
+// counts as running.
+func (a *api) limitBody(c *gin.Context) {
+	r := c.Request
+	if r.ContentLength > a.settings.MaxBodyBytes {
+		a.tooLarge(c)
+		return
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(nil, r.Body, a.settings.MaxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+	case errors.As(err, &tooLarge):
+		a.tooLarge(c)
+	default:
+		// The rest of the body cannot be told from the next request.
+		c.Header("Connection", "close")
+		a.problem(c, http.StatusBadRequest, "the body could not be read: it is malformed, or did not arrive within server.read_timeout")
+	}
+}
+
+// tooLarge answers first and then reads what the client still sends, for a
+// bounded time: closing with unread data resets the connection, and the client
+// would see the reset instead of the answer (RFC 9112, section 9.6).
+func (a *api) tooLarge(c *gin.Context) {
+	c.Header("Connection", "close")
+	a.problem(c, http.StatusRequestEntityTooLarge, "the body is larger than server.max_body_bytes")
+	c.Writer.Flush()
+	if http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
+		_, _ = io.Copy(io.Discard, c.Request.Body)
+	}
+}

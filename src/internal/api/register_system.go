@@ -1,0 +1,103 @@
+package api
+
+import (
+	"net/http"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+)
+
+type statusBody struct {
+	BootID        string            `json:"boot_id"`
+	UptimeSeconds float64           `json:"uptime_seconds"`
+	LoadAverage   [3]float64        `json:"load_average"`
+	Memory        device.Memory     `json:"memory"`
+	Service       statusService     `json:"service"`
+	Connections   statusConnections `json:"connections"`
+	RequestsTotal uint64            `json:"requests_total"`
+	Config        statusConfig      `json:"config"`
+	Watchdog      statusWatchdog    `json:"watchdog"`
+}
+
+type statusService struct {
+	PID           int       `json:"pid"`
+	Version       string    `json:"version"`
+	StartedAt     time.Time `json:"started_at"`
+	UptimeSeconds float64   `json:"uptime_seconds"`
+	RSSBytes      uint64    `json:"rss_bytes"`
+	Goroutines    int       `json:"goroutines"`
+}
+
+type statusConnections struct {
+	Active       int64  `json:"active"`
+	Limit        int    `json:"limit"`
+	RefusedTotal uint64 `json:"refused_total"`
+}
+
+type statusConfig struct {
+	Sources    []string      `json:"sources"`
+	Generation uint64        `json:"generation"`
+	LastReload *statusReload `json:"last_reload"` // null before the first
+}
+
+type statusReload struct {
+	At    time.Time `json:"at"`
+	OK    bool      `json:"ok"`
+	Error string    `json:"error"`
+}
+
+type statusWatchdog struct {
+	Enabled         bool       `json:"enabled"`
+	IntervalSeconds float64    `json:"interval_seconds"`
+	LastOKAt        *time.Time `json:"last_ok_at"` // null before the first
+	FailuresTotal   uint64     `json:"failures_total"`
+	LastError       string     `json:"last_error"`
+}
+
+func (a *api) registerSystem(engine *gin.Engine) {
+	get(engine, "/api/v1/system/status", func(c *gin.Context) {
+		figures, err := a.Device.Figures()
+		if err != nil {
+			a.entry(c).WithError(err).Debug("the figures of the system are incomplete")
+		}
+		connections, watchdog, reload := a.Connections(), a.Watchdog(), a.LastReload()
+		body := statusBody{
+			BootID:        figures.BootID,
+			UptimeSeconds: figures.UptimeSeconds,
+			LoadAverage:   figures.LoadAverage,
+			Memory:        figures.Memory,
+			Service: statusService{
+				PID:           os.Getpid(),
+				Version:       a.Version,
+				StartedAt:     a.Started.UTC(),
+				UptimeSeconds: time.Since(a.Started).Seconds(),
+				RSSBytes:      figures.RSSBytes,
+				Goroutines:    runtime.NumGoroutine(),
+			},
+			Connections:   statusConnections{connections.Active, connections.Limit, connections.Refused},
+			RequestsTotal: a.Requests.Load(),
+			Config:        statusConfig{Sources: a.settings.Sources, Generation: a.settings.Number},
+			Watchdog: statusWatchdog{
+				Enabled:         watchdog.Interval > 0,
+				IntervalSeconds: watchdog.Interval.Seconds(),
+				FailuresTotal:   watchdog.Failures,
+				LastError:       watchdog.LastError,
+			},
+		}
+		if body.Config.Sources == nil {
+			body.Config.Sources = []string{} // JSON: [] and not null
+		}
+		if !reload.At.IsZero() {
+			body.Config.LastReload = &statusReload{At: reload.At.UTC(), OK: reload.Error == "", Error: reload.Error}
+		}
+		if !watchdog.LastOK.IsZero() {
+			at := watchdog.LastOK.UTC()
+			body.Watchdog.LastOKAt = &at
+		}
+		c.JSON(http.StatusOK, body)
+	})
+}

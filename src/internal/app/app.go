@@ -1,0 +1,367 @@
+// Package app is the life of the process: start, reload, drain.
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/api"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
+)
+
+const (
+	socketName = "http" // FileDescriptorName= of the socket unit
+
+	// The main loop beats every second; it does nothing that blocks.
+	mainBeat  = time.Second
+	mainLimit = 4 * time.Second
+
+	// startTimeout is how long the first request to ourselves may take. The
+	// slowest device has a full processor while it boots.
+	startTimeout = 20 * time.Second
+
+	// stopSlack is what the shutdown needs beyond its two configured times:
+	// refused connections, and closing what is left.
+	stopSlack = 5 * time.Second
+)
+
+// Options are what a process is started with.
+type Options struct {
+	Layers  []config.Layer
+	Version string
+	Log     *logrus.Logger
+	Root    fs.FS          // the device; os.DirFS("/") but in tests
+	Hangup  chan os.Signal // each value asks for a reload
+}
+
+// App is one run of the service.
+type App struct {
+	Options
+	process  *api.Process
+	health   *health.Registry
+	server   *server.Server
+	watchdog *sd.Watchdog
+	failures chan error // of accept loops
+
+	activated bool // systemd passed the sockets
+	phase     atomic.Value
+	reload    atomic.Pointer[api.Reload]
+	swap      sync.Mutex // a reload must not swap once the drain has begun
+}
+
+type phase string
+
+const (
+	starting phase = "starting"
+	serving  phase = "serving"
+	draining phase = "draining"
+)
+
+// Run serves until ctx ends and then drains. It returns nil after a drain, and
+// an error of one line when the start failed or the service broke.
+func Run(ctx context.Context, options Options) error {
+	return newApp(options).run(ctx)
+}
+
+func newApp(options Options) *App {
+	a := &App{
+		Options:  options,
+		health:   &health.Registry{},
+		failures: make(chan error, 1),
+	}
+	a.phase.Store(starting)
+	reader, err := device.NewReader(a.Root)
+	if err != nil {
+		a.Log.WithError(err).Warn("the identity of the device is incomplete")
+	}
+	a.server = server.New(a.Log, a.health, func(err error) {
+		select {
+		case a.failures <- err:
+		default: // one is enough to stop
+		}
+	})
+	a.process = &api.Process{
+		Log:         a.Log,
+		Health:      a.health,
+		Device:      reader,
+		Version:     a.Version,
+		Started:     time.Now(),
+		Connections: a.server.Stats,
+		Watchdog:    func() sd.WatchdogStats { return a.watchdog.Stats() },
+		LastReload: func() api.Reload {
+			if r := a.reload.Load(); r != nil {
+				return *r
+			}
+			return api.Reload{}
+		},
+		Draining: func() bool { return a.phase.Load() == draining },
+	}
+	a.health.Ready("state", func() error {
+		if p := a.phase.Load(); p != serving {
+			return fmt.Errorf("%v", p)
+		}
+		return nil
+	})
+	return a
+}
+
+func (a *App) run(ctx context.Context) error {
+	unlock, err := lockRuntime(os.Getenv("RUNTIME_DIRECTORY"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if a.watchdog, err = sd.NewWatchdog(a.selfCheck, a.watchdogFailed, a.watchdogPassed); err != nil {
+		return err
+	}
+	if err := a.start(ctx); err != nil {
+		a.server.CloseSockets()
+		if g := a.server.Generation(); g != nil {
+			g.Close()
+		}
+		return err
+	}
+
+	// The watchdog outlives ctx: it goes on while the drain still accepts.
+	watchdogCtx, stopWatchdog := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatchdog()
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		a.watchdog.Run(watchdogCtx)
+		return nil
+	})
+	group.Go(func() error {
+		defer stopWatchdog()
+		err := a.loop(groupCtx, group)
+		a.drain(stopWatchdog)
+		return err
+	})
+	return group.Wait()
+}
+
+// start brings the first generation into force and says READY when it has
+// answered.
+func (a *App) start(ctx context.Context) error {
+	cfg, err := config.Load(a.Layers)
+	if err != nil {
+		return err
+	}
+	listeners, others, err := sd.Sockets(socketName)
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		a.Log.Warnf("systemd passed sockets that are not used: %s; only those with FileDescriptorName=%s are", strings.Join(others, ", "), socketName)
+	}
+	a.activated = len(listeners) > 0
+	var change *server.Change
+	if a.activated {
+		change, err = a.server.Adopt(listeners)
+	} else {
+		change, err = a.server.Open(cfg.Server.Listen, listenSource(cfg))
+	}
+	if err != nil {
+		return err
+	}
+	a.server.Swap(a.build(1, cfg), change)
+
+	checkCtx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := a.selfCheck(checkCtx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop while starting: that is no failure
+		}
+		return fmt.Errorf("the service does not answer itself: %w", err)
+	}
+	a.phase.Store(serving)
+	a.log(sd.Ready(a.statusLine()))
+	a.Log.WithField("version", a.Version).Info(a.statusLine())
+	return nil
+}
+
+// build makes a generation and applies what it changes in the process.
+func (a *App) build(number uint64, cfg *config.Config) *server.Generation {
+	handler := api.New(a.process, api.Settings{
+		Number:       number,
+		Sources:      cfg.Sources,
+		MaxBodyBytes: int64(cfg.Server.MaxBodyBytes),
+	})
+	a.setLevel(cfg)
+	return server.NewGeneration(number, cfg, handler, log.Lines(a.Log, logrus.DebugLevel))
+}
+
+func (a *App) setLevel(cfg *config.Config) {
+	level, err := logrus.ParseLevel(cfg.Log.Level)
+	if err != nil {
+		panic(err) // config allows names that logrus knows
+	}
+	a.Log.SetLevel(level)
+}
+
+func listenSource(cfg *config.Config) string {
+	if source := cfg.Origin("server.listen"); source != "" {
+		return source
+	}
+	return "/etc/gin-edge/gin-edged.toml"
+}
+
+// loop is the main loop: it beats and reloads until ctx ends or an accept loop
+// fails.
+func (a *App) loop(ctx context.Context, group *errgroup.Group) error {
+	beat := a.health.Loop("main", mainLimit)
+	defer beat.End()
+	ticker := time.NewTicker(mainBeat)
+	defer ticker.Stop()
+	hangup := a.Hangup
+	reloaded := make(chan struct{}, 1)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-a.failures:
+			a.Log.WithError(err).Log(log.Critical, "an accept loop has failed")
+			return err
+		case <-ticker.C:
+			beat.Beat()
+		case <-hangup:
+			// Files may be on a slow medium, so the reload has a goroutine. The
+			// next request waits in the channel until this one has ended.
+			hangup = nil
+			group.Go(func() error {
+				a.doReload()
+				reloaded <- struct{}{}
+				return nil
+			})
+		case <-reloaded:
+			hangup = a.Hangup
+		}
+	}
+}
+
+// doReload loads the configuration anew, all or nothing.
+func (a *App) doReload() {
+	a.log(sd.Reloading("reloading the configuration"))
+	err := a.reloadConfig()
+	outcome := &api.Reload{At: time.Now()}
+	if err != nil {
+		outcome.Error = err.Error()
+	}
+	a.reload.Store(outcome)
+	if err != nil {
+		a.Log.WithError(err).Error("reload refused, the old configuration stays in force")
+	} else {
+		a.Log.WithField("generation", a.server.Generation().Number).Info("configuration reloaded: " + a.statusLine())
+	}
+	a.swap.Lock()
+	defer a.swap.Unlock()
+	if a.phase.Load() != draining { // READY would take STOPPING back
+		a.log(sd.Ready(a.statusLine()))
+	}
+}
+
+func (a *App) reloadConfig() error {
+	cfg, err := config.Load(a.Layers)
+	if err != nil {
+		return err
+	}
+	a.swap.Lock()
+	defer a.swap.Unlock()
+	if a.phase.Load() == draining {
+		return errors.New("the service is stopping")
+	}
+	var change *server.Change
+	if !a.activated {
+		if change, err = a.server.Open(cfg.Server.Listen, listenSource(cfg)); err != nil {
+			return err
+		}
+	}
+	a.server.Swap(a.build(a.server.Generation().Number+1, cfg), change)
+	return nil
+}
+
+// drain ends the service in the order in which clients notice least: not
+// ready, then no new connections, then no connections.
+func (a *App) drain(stopWatchdog func()) {
+	a.swap.Lock()
+	a.phase.Store(draining)
+	a.swap.Unlock()
+	cfg := a.server.Generation().Config.Server
+	a.log(sd.Stopping(fmt.Sprintf("draining: not ready, still accepting for %v", cfg.DrainDelay), cfg.DrainDelay+cfg.DrainTimeout+stopSlack))
+	a.Log.Info("stopping: draining connections")
+	time.Sleep(cfg.DrainDelay)
+
+	// From here on a request to ourselves has no one to answer it.
+	stopWatchdog()
+	a.server.CloseSockets()
+	a.log(sd.Status(fmt.Sprintf("draining: running requests have %v to finish", cfg.DrainTimeout)))
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.DrainTimeout)
+	defer cancel()
+	if err := a.server.Drain(ctx); err != nil {
+		a.Log.Warn(err)
+	}
+	a.Log.Info("stopped")
+}
+
+// selfCheck makes a request for /livez through the server and the handlers
+// that are in force. Its answer covers the loops.
+func (a *App) selfCheck(ctx context.Context) error {
+	status, body, err := a.server.SelfRequest(ctx, "/livez")
+	if err != nil {
+		return fmt.Errorf("GET /livez: %w", err)
+	}
+	var report health.Report
+	if err := json.Unmarshal(body, &report); err != nil || status != http.StatusOK || !report.OK() {
+		if failed := report.Failed(); failed != "" {
+			return errors.New(failed)
+		}
+		return fmt.Errorf("GET /livez: status %d, not a good report", status)
+	}
+	return nil
+}
+
+func (a *App) watchdogFailed(err error) {
+	a.Log.Log(log.Critical, "watchdog not fed: "+err.Error())
+	a.log(sd.Status("watchdog not fed: " + err.Error()))
+}
+
+func (a *App) watchdogPassed() {
+	a.Log.Warn("watchdog fed again")
+	a.log(sd.Status(a.statusLine()))
+}
+
+func (a *App) statusLine() string {
+	var addrs []string
+	for _, addr := range a.server.Addrs() {
+		addrs = append(addrs, addr.String())
+	}
+	line := "serving on " + strings.Join(addrs, ", ")
+	if r := a.reload.Load(); r != nil && r.Error != "" {
+		line += "; last reload refused: " + r.Error
+	}
+	return line
+}
+
+// log records that systemd could not be told something. The service goes on:
+// systemd acts by itself on what it does not hear.
+func (a *App) log(err error) {
+	if err != nil {
+		a.Log.Warn(err)
+	}
+}

@@ -1,0 +1,360 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+)
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// service is a running App with systemd's end of the notification socket.
+type service struct {
+	t      *testing.T
+	app    *App
+	notify *net.UnixConn
+	file   string
+	url    string
+	logs   *syncBuffer
+	hangup chan os.Signal
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// launch starts the app and waits for READY.
+func launch(t *testing.T, configuration string) *service {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "notify")
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", socket)
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &service{
+		t: t, notify: notify, file: filepath.Join(dir, "c.toml"), logs: &syncBuffer{},
+		hangup: make(chan os.Signal, 1), cancel: cancel, done: make(chan error, 1),
+	}
+	s.write(configuration)
+	s.app = newApp(Options{
+		Layers:  []config.Layer{{Path: s.file}},
+		Version: "test",
+		Log:     log.NewText(s.logs),
+		Root:    os.DirFS("/"),
+		Hangup:  s.hangup,
+	})
+	go func() { s.done <- s.app.run(ctx) }()
+	t.Cleanup(func() {
+		s.stop()
+		notify.Close()
+		http.DefaultClient.CloseIdleConnections()
+		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				buf := make([]byte, 64<<10)
+				t.Errorf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+				return
+			}
+		}
+	})
+	// The very first datagram: nothing may be said before READY.
+	if got := s.next(10 * time.Second); !strings.HasPrefix(got, "READY=1\nSTATUS=serving on ") {
+		t.Fatalf("first datagram %q, log %s", got, s.logs)
+	}
+	s.url = "http://" + s.app.server.Addrs()[0].String()
+	return s
+}
+
+func (s *service) write(configuration string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.file, []byte(configuration), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *service) next(wait time.Duration) string {
+	_ = s.notify.SetReadDeadline(time.Now().Add(wait))
+	buf := make([]byte, 4096)
+	n, _ := s.notify.Read(buf)
+	return string(buf[:n])
+}
+
+// want reads datagrams until one matches; those of the watchdog are skipped.
+func (s *service) want(pattern string) {
+	s.t.Helper()
+	got := s.next(5 * time.Second)
+	for got == "WATCHDOG=1" {
+		got = s.next(5 * time.Second)
+	}
+	if !regexp.MustCompile(pattern).MatchString(got) {
+		s.t.Fatalf("datagram %q, want %s\n%s", got, pattern, s.logs)
+	}
+}
+
+func (s *service) stop() {
+	s.cancel()
+	if err, ok := <-s.done; ok {
+		close(s.done)
+		if err != nil {
+			s.t.Errorf("run = %v", err)
+		}
+	}
+}
+
+func (s *service) get(path string) (int, string) {
+	s.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	r, err := client.Get(s.url + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r.StatusCode, string(body)
+}
+
+type status struct {
+	Connections struct{ Active, Limit int }
+	Config      struct {
+		Generation uint64
+		LastReload *struct {
+			OK    bool
+			Error string
+		} `json:"last_reload"`
+	}
+	Watchdog struct {
+		Enabled       bool
+		FailuresTotal uint64 `json:"failures_total"`
+		LastError     string `json:"last_error"`
+	}
+}
+
+func (s *service) status() (v status) {
+	s.t.Helper()
+	_, body := s.get("/api/v1/system/status")
+	if err := json.Unmarshal([]byte(body), &v); err != nil {
+		s.t.Fatal(err)
+	}
+	return v
+}
+
+const quick = "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_delay = \"0s\"\n"
+
+func TestServesAfterReadyAndStops(t *testing.T) {
+	s := launch(t, quick)
+	for _, path := range []string{"/livez", "/readyz", "/api/v1/device", "/api/v1/system/status", "/openapi.json"} {
+		if code, body := s.get(path); code != 200 {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	_, body := s.get("/livez")
+	for _, loop := range []string{"loop/main", "loop/accept-http"} {
+		if !strings.Contains(body, loop) {
+			t.Errorf("%s is not in %s", loop, body)
+		}
+	}
+	s.stop()
+	s.want("^STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000\nSTATUS=")
+}
+
+func TestReload(t *testing.T) {
+	s := launch(t, quick)
+	s.write(quick + "max_connections = 7\n")
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\nMONOTONIC_USEC=[0-9]+\n")
+	s.want("^READY=1\nSTATUS=serving on 127.0.0.1:[0-9]+$")
+	if v := s.status(); v.Connections.Limit != 7 || v.Config.Generation != 2 || !v.Config.LastReload.OK {
+		t.Errorf("status after a good file: %+v", v)
+	}
+
+	s.write(quick + "max_connections = 9\nmax_bdoy_bytes = 1\n")
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	s.want("^READY=1\nSTATUS=serving on .*last reload refused: .*c.toml:5: key server.max_bdoy_bytes: unknown key")
+	if v := s.status(); v.Connections.Limit != 7 || v.Config.Generation != 2 || v.Config.LastReload.OK || !strings.Contains(v.Config.LastReload.Error, "c.toml:5: key server.max_bdoy_bytes") {
+		t.Errorf("status after a bad file: %+v", v)
+	}
+	if !strings.Contains(s.logs.String(), "level=error") || !strings.Contains(s.logs.String(), "key server.max_bdoy_bytes") {
+		t.Errorf("log: %s", s.logs)
+	}
+
+	// A port that is taken is found before the old generation is touched.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s.write(fmt.Sprintf("server.listen = [\"127.0.0.2:0\", %q]\nserver.drain_delay = \"0s\"\n", taken.Addr()))
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	s.want("^READY=1\nSTATUS=serving on 127.0.0.1:.*address already in use")
+	if v := s.status(); v.Config.Generation != 2 {
+		t.Errorf("status: %+v", v)
+	}
+
+	taken.Close()
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	s.want("^READY=1\nSTATUS=serving on 127.0.0.2:[0-9]+, " + taken.Addr().String() + "$")
+	s.url = "http://" + taken.Addr().String()
+	if v := s.status(); v.Config.Generation != 3 || v.Connections.Limit != 256 {
+		t.Errorf("status on the new address: %+v", v)
+	}
+}
+
+func TestDrainFinishesARunningRequest(t *testing.T) {
+	s := launch(t, strings.Replace(quick, `"0s"`, `"2s"`, 1))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprint(conn, "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1"); err != nil {
+		t.Fatal(err)
+	}
+	for s.status().Connections.Active < 2 { // this request and that of status
+	}
+	s.cancel()
+	s.want("^STOPPING=1\n")
+	if code, body := s.get("/readyz"); code != 503 || !strings.Contains(body, "draining") {
+		t.Errorf("readyz while draining: %d %s", code, body)
+	}
+	if code, _ := s.get("/livez"); code != 200 {
+		t.Errorf("livez while draining: %d", code)
+	}
+	s.want("^STATUS=draining: running requests")
+	if c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")); err == nil {
+		c.Close()
+		t.Error("a connection was accepted after the delay")
+	}
+	select {
+	case err := <-s.done:
+		t.Fatalf("stopped with a request running: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if _, err := fmt.Fprint(conn, "2"); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+}
+
+func TestWatchdogIsNotFedWhenALoopStops(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", "1500000")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	s := launch(t, quick)
+	if got := s.next(5 * time.Second); got != "WATCHDOG=1" {
+		t.Fatalf("datagram %q", got)
+	}
+	loop := s.app.health.Loop("stuck", 10*time.Millisecond)
+	s.want("^STATUS=watchdog not fed: loop/stuck: no beat for ")
+	for end := time.Now().Add(1200 * time.Millisecond); time.Now().Before(end); {
+		if got := s.next(100 * time.Millisecond); got == "WATCHDOG=1" {
+			t.Fatal("fed with a loop that does not beat")
+		}
+	}
+	if v := s.status(); !v.Watchdog.Enabled || v.Watchdog.FailuresTotal == 0 || !strings.Contains(v.Watchdog.LastError, "loop/stuck") {
+		t.Errorf("status: %+v", v.Watchdog)
+	}
+	if !strings.Contains(s.logs.String(), "level=fatal") || !strings.Contains(s.logs.String(), "loop/stuck") {
+		t.Errorf("log: %s", s.logs)
+	}
+	loop.End()
+	for got := ""; got != "WATCHDOG=1"; {
+		if got = s.next(5 * time.Second); got == "" {
+			t.Fatal("not fed again")
+		}
+	}
+}
+
+func TestAcceptLoopThatEndsEndsTheService(t *testing.T) {
+	s := launch(t, quick)
+	s.app.failures <- io.ErrUnexpectedEOF
+	if err := <-s.done; err != io.ErrUnexpectedEOF {
+		t.Errorf("run = %v", err)
+	}
+	close(s.done)
+}
+
+func TestStartFailures(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	file := filepath.Join(t.TempDir(), "c.toml")
+	for _, tc := range []struct{ configuration, want string }{
+		{fmt.Sprintf("server.listen = [%q]", taken.Addr()), "another program holds port " + port + ": stop it or change server.listen in " + file},
+		{"server.listen = 1", file + ":1: key server.listen: must be an array"},
+	} {
+		if err := os.WriteFile(file, []byte(tc.configuration), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := Run(context.Background(), Options{Layers: []config.Layer{{Path: file}}, Log: log.NewText(io.Discard), Root: os.DirFS("/")})
+		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error %v, want %q", err, tc.want)
+		}
+	}
+}
+
+func TestSecondInstance(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := lockRuntime(dir + ":/elsewhere")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("RUNTIME_DIRECTORY", dir)
+	err = Run(context.Background(), Options{Log: log.NewText(io.Discard), Root: os.DirFS("/")})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("another gin-edged (pid %d) is running", os.Getpid())) {
+		t.Errorf("second instance: %v", err)
+	}
+	unlock()
+	again, err := lockRuntime(dir)
+	if err != nil {
+		t.Fatalf("after the first has ended: %v", err)
+	}
+	again()
+	if _, err := lockRuntime(filepath.Join(dir, "missing")); err == nil {
+		t.Error("a missing directory is no error")
+	}
+}

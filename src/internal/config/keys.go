@@ -1,0 +1,176 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// key is one known key: how it is set from a TOML value (string, int64 or
+// []any of these), and how it is written.
+type key struct {
+	name   string
+	set    func(c *Config, value any) error
+	format func(c *Config) string
+}
+
+// keys is the whole schema, in the order in which it is documented. The upper
+// limits keep a slip of the pen from turning a protection off: there is no
+// "unlimited", and the memory for the connections and their headers fits the
+// limits of the unit.
+var keys = []key{
+	addresses("server.listen", func(c *Config) *[]string { return &c.Server.Listen }),
+	duration("server.read_header_timeout", 100*time.Millisecond, time.Minute, func(c *Config) *time.Duration { return &c.Server.ReadHeaderTimeout }),
+	duration("server.read_timeout", time.Second, 10*time.Minute, func(c *Config) *time.Duration { return &c.Server.ReadTimeout }),
+	duration("server.write_timeout", time.Second, 10*time.Minute, func(c *Config) *time.Duration { return &c.Server.WriteTimeout }),
+	duration("server.idle_timeout", time.Second, 10*time.Minute, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }),
+	integer("server.max_header_bytes", 4<<10, 64<<10, func(c *Config) *int { return &c.Server.MaxHeaderBytes }),
+	integer("server.max_body_bytes", 0, 1<<30, func(c *Config) *int { return &c.Server.MaxBodyBytes }),
+	integer("server.max_connections", 1, 4096, func(c *Config) *int { return &c.Server.MaxConnections }),
+	duration("server.drain_delay", 0, time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainDelay }),
+	duration("server.drain_timeout", time.Second, 5*time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainTimeout }),
+	choice("log.level", []string{"error", "warn", "info", "debug"}, func(c *Config) *string { return &c.Log.Level }),
+}
+
+func duration(name string, low, high time.Duration, field func(*Config) *time.Duration) key {
+	return key{
+		name: name,
+		set: func(c *Config, value any) error {
+			s, ok := value.(string)
+			if !ok {
+				return wrongType(value, `a duration as a string, like "5s" or "1m30s"`)
+			}
+			d, err := time.ParseDuration(s)
+			if err != nil {
+				return fmt.Errorf(`%q is not a duration like "5s" or "1m30s"`, s)
+			}
+			if d < low || d > high {
+				return fmt.Errorf("%q is out of range: %s to %s", s, formatDuration(low), formatDuration(high))
+			}
+			*field(c) = d
+			return nil
+		},
+		format: func(c *Config) string { return strconv.Quote(formatDuration(*field(c))) },
+	}
+}
+
+// formatDuration is Duration.String without the "0s" after whole minutes and
+// the "0m" after whole hours.
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func integer(name string, low, high int, field func(*Config) *int) key {
+	return key{
+		name: name,
+		set: func(c *Config, value any) error {
+			n, ok := value.(int64)
+			if !ok {
+				return wrongType(value, "an integer")
+			}
+			if n < int64(low) || n > int64(high) {
+				return fmt.Errorf("%d is out of range: %d to %d", n, low, high)
+			}
+			*field(c) = int(n)
+			return nil
+		},
+		format: func(c *Config) string { return strconv.Itoa(*field(c)) },
+	}
+}
+
+func choice(name string, choices []string, field func(*Config) *string) key {
+	return key{
+		name: name,
+		set: func(c *Config, value any) error {
+			s, ok := value.(string)
+			if !ok {
+				return wrongType(value, "a string")
+			}
+			if !slices.Contains(choices, s) {
+				return fmt.Errorf("%q is not one of %s", s, strings.Join(choices, ", "))
+			}
+			*field(c) = s
+			return nil
+		},
+		format: func(c *Config) string { return strconv.Quote(*field(c)) },
+	}
+}
+
+// maxAddresses bounds server.listen: each address has a goroutine and a socket.
+const maxAddresses = 16
+
+func addresses(name string, field func(*Config) *[]string) key {
+	return key{
+		name: name,
+		set: func(c *Config, value any) error {
+			list, ok := value.([]any)
+			if !ok {
+				return wrongType(value, `an array of addresses, like ["127.0.0.1:8080"]`)
+			}
+			if len(list) == 0 || len(list) > maxAddresses {
+				return fmt.Errorf("has %d addresses; 1 to %d are allowed", len(list), maxAddresses)
+			}
+			seen := make([]string, 0, len(list))
+			for _, v := range list {
+				s, ok := v.(string)
+				if !ok {
+					return wrongType(v, `an address as a string, like "127.0.0.1:8080"`)
+				}
+				if err := checkAddress(s); err != nil {
+					return err
+				}
+				if slices.Contains(seen, s) {
+					return fmt.Errorf("%q is there twice", s)
+				}
+				seen = append(seen, s)
+			}
+			*field(c) = seen
+			return nil
+		},
+		format: func(c *Config) string {
+			quoted := make([]string, 0, len(*field(c)))
+			for _, s := range *field(c) {
+				quoted = append(quoted, strconv.Quote(s))
+			}
+			return "[" + strings.Join(quoted, ", ") + "]"
+		},
+	}
+}
+
+// checkAddress wants an IP address, because a name would make the start depend
+// on name resolution, and so on the network. Port 0 lets the kernel choose.
+func checkAddress(s string) error {
+	if port, ok := strings.CutPrefix(s, ":"); ok {
+		s = "[::]:" + port // no address: all of them
+	}
+	if _, err := netip.ParseAddrPort(s); err != nil {
+		return fmt.Errorf(`%q is not an IP address and port, like "127.0.0.1:8080", "[::1]:8080" or ":8080"`, s)
+	}
+	return nil
+}
+
+func wrongType(value any, want string) error {
+	got := "this kind of value"
+	switch value.(type) {
+	case string:
+		got = "a string"
+	case int64:
+		got = "an integer"
+	case []any:
+		got = "an array"
+	case otherType:
+		got = fmt.Sprint(value)
+	}
+	return errors.New("must be " + want + ", not " + got)
+}

@@ -1,0 +1,223 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Merge reads one TOML document over the values of c. file is named in errors:
+// "FILE:LINE: key KEY: …". After an error c is undefined.
+//
+// The syntax and the rules about duplicate keys are go-toml's. The keys are
+// then read from its parser's nodes, because only those know their lines.
+func (c *Config) Merge(file string, data []byte) error {
+	var document map[string]any
+	if err := toml.Unmarshal(data, &document); err != nil {
+		var syntax *toml.DecodeError
+		if !errors.As(err, &syntax) {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		line, column := syntax.Position()
+		at := fmt.Sprintf("%s:%d: column %d: ", file, line, column)
+		if len(syntax.Key()) > 0 {
+			at = fmt.Sprintf("%s:%d: key %s: ", file, line, joinKey(syntax.Key()))
+		}
+		return errors.New(at + strings.TrimPrefix(syntax.Error(), "toml: "))
+	}
+	m := merger{config: c, file: file}
+	m.parser.Reset(data)
+	if err := m.document(); err != nil {
+		return err
+	}
+	c.Sources = append(c.Sources, file)
+	return nil
+}
+
+type merger struct {
+	config *Config
+	file   string
+	parser unstable.Parser
+}
+
+func (m *merger) document() error {
+	var table []string
+	for m.parser.NextExpression() {
+		node := m.parser.Expression()
+		var err error
+		switch node.Kind {
+		case unstable.Table:
+			table = keyParts(node)
+			if !isTable(joinKey(table)) {
+				err = m.unknown(node, table)
+			}
+		case unstable.ArrayTable:
+			err = m.fail(node, keyParts(node), errors.New("must be a single table: write it with one pair of brackets"))
+		case unstable.KeyValue:
+			err = m.keyValue(table, node)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := m.parser.Error(); err != nil {
+		return fmt.Errorf("%s: %w", m.file, err)
+	}
+	return nil
+}
+
+func (m *merger) keyValue(table []string, node *unstable.Node) error {
+	path := append(table[:len(table):len(table)], keyParts(node)...)
+	name := joinKey(path)
+	if isTable(name) {
+		value := node.Value()
+		if value.Kind != unstable.InlineTable {
+			return m.fail(node, path, errors.New("must be a table"))
+		}
+		for it := value.Children(); it.Next(); {
+			if err := m.keyValue(path, it.Node()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for i := range keys {
+		if keys[i].name == name {
+			value, err := convert(node.Value())
+			if err == nil {
+				err = keys[i].set(m.config, value)
+			}
+			if err != nil {
+				return m.fail(node, path, err)
+			}
+			m.config.origin[name] = m.file
+			return nil
+		}
+	}
+	return m.unknown(node, path)
+}
+
+// otherType is a value of a TOML type that no key takes; its text names it.
+type otherType string
+
+func convert(node *unstable.Node) (any, error) {
+	switch node.Kind {
+	case unstable.String:
+		return string(node.Data), nil
+	case unstable.Integer:
+		// Go's base 0 reads what TOML allows: 0x, 0o, 0b and underscores. A sign
+		// and leading zeros are go-toml's to reject.
+		n, err := strconv.ParseInt(string(node.Data), 0, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s is not a 64-bit integer", node.Data)
+		}
+		return n, nil
+	case unstable.Array:
+		list := []any{}
+		for it := node.Children(); it.Next(); {
+			v, err := convert(it.Node())
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		return list, nil
+	case unstable.Bool:
+		return otherType("a boolean"), nil
+	case unstable.Float:
+		return otherType("a floating point number"), nil
+	case unstable.InlineTable:
+		return otherType("a table"), nil
+	}
+	return otherType("a date or time"), nil
+}
+
+func (m *merger) unknown(node *unstable.Node, path []string) error {
+	name := joinKey(path)
+	known := make([]string, 0, len(keys))
+	best, bestDistance := "", 4 // further away than three edits is no help
+	for i := range keys {
+		known = append(known, keys[i].name)
+		if d := distance(name, keys[i].name); d < bestDistance {
+			best, bestDistance = keys[i].name, d
+		}
+	}
+	message := "unknown key; known keys are " + strings.Join(known, ", ")
+	if best != "" {
+		message += "; did you mean " + best + "?"
+	}
+	return m.fail(node, path, errors.New(message))
+}
+
+func (m *merger) fail(node *unstable.Node, path []string, err error) error {
+	line := 0
+	for it := node.Key(); it.Next(); {
+		line = m.parser.Shape(it.Node().Raw).Start.Line
+		break
+	}
+	return fmt.Errorf("%s:%d: key %s: %w", m.file, line, joinKey(path), err)
+}
+
+func keyParts(node *unstable.Node) []string {
+	var parts []string
+	for it := node.Key(); it.Next(); {
+		parts = append(parts, string(it.Node().Data))
+	}
+	return parts
+}
+
+// joinKey writes a key as TOML does: parts that are not bare are quoted, which
+// also keeps control characters out of messages.
+func joinKey(parts []string) string {
+	quoted := make([]string, len(parts))
+	for i, part := range parts {
+		quoted[i] = part
+		bare := part != "" && strings.Trim(part, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == ""
+		if !bare {
+			quoted[i] = strconv.Quote(part)
+		}
+	}
+	return strings.Join(quoted, ".")
+}
+
+func isTable(name string) bool {
+	for i := range keys {
+		if table, _, _ := strings.Cut(keys[i].name, "."); table == name {
+			return true
+		}
+	}
+	return false
+}
+
+// distance counts the edits between two keys: insertions, deletions,
+// substitutions and swaps of neighbours (optimal string alignment).
+func distance(a, b string) int {
+	if len(a) > len(b)+3 {
+		return len(a) - len(b)
+	}
+	var before []int
+	previous := make([]int, len(b)+1)
+	for j := range previous {
+		previous[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		current := make([]int, len(b)+1)
+		current[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			current[j] = min(previous[j]+1, current[j-1]+1, previous[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				current[j] = min(current[j], before[j-2]+1)
+			}
+		}
+		before, previous = previous, current
+	}
+	return previous[len(b)]
+}

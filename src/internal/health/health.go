@@ -1,0 +1,143 @@
+// Package health keeps what /livez and /readyz say: the loops of the process,
+// each of which has to beat within its own limit, and the checks that decide
+// whether work should be sent here.
+//
+// Liveness is made of loops alone. It never depends on the network or on
+// another service: a restart of this process would not repair those.
+package health
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Check is one line of a report.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Report is the body of /livez and /readyz.
+type Report struct {
+	Status string  `json:"status"` // "ok" or "failed"
+	Checks []Check `json:"checks"`
+}
+
+// OK says whether every check passed.
+func (r Report) OK() bool { return r.Status == "ok" }
+
+// Failed names the failed checks with their details, or is "".
+func (r Report) Failed() string {
+	var failed []string
+	for _, c := range r.Checks {
+		if !c.OK {
+			failed = append(failed, c.Name+": "+c.Detail)
+		}
+	}
+	return strings.Join(failed, "; ")
+}
+
+// Registry holds the loops and checks of one process. The zero value is empty
+// and ready for use.
+type Registry struct {
+	mu    sync.Mutex
+	loops []*Loop
+	ready []readyCheck
+}
+
+type readyCheck struct {
+	name  string
+	check func() error
+}
+
+// Loop is a goroutine's sign of life.
+type Loop struct {
+	registry *Registry
+	name     string
+	limit    time.Duration
+	last     atomic.Int64 // nanoseconds after start
+}
+
+// start is the zero of Loop.last. time.Since reads the monotonic clock, which
+// a change of the wall clock does not move.
+var start = time.Now()
+
+// Loop registers a loop that promises to call Beat at least once per limit.
+// The promise starts now. The report names it "loop/" + name.
+func (r *Registry) Loop(name string, limit time.Duration) *Loop {
+	l := &Loop{registry: r, name: "loop/" + name, limit: limit}
+	l.Beat()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loops = append(r.loops, l)
+	return l
+}
+
+// Beat says that the loop still turns.
+func (l *Loop) Beat() { l.last.Store(int64(time.Since(start))) }
+
+// End takes a loop that was stopped on purpose out of the reports.
+func (l *Loop) End() {
+	l.registry.mu.Lock()
+	defer l.registry.mu.Unlock()
+	l.registry.loops = slices.DeleteFunc(l.registry.loops, func(other *Loop) bool { return other == l })
+}
+
+// Ready adds a check to /readyz; an error is the reason for "not ready". The
+// check runs on every request of /readyz, so it must return at once.
+func (r *Registry) Ready(name string, check func() error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = append(r.ready, readyCheck{name, check})
+}
+
+// LiveReport is the state of all loops.
+func (r *Registry) LiveReport() Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return report(r.loopChecks())
+}
+
+// ReadyReport is the state of all loops and all readiness checks.
+func (r *Registry) ReadyReport() Report {
+	r.mu.Lock()
+	checks := r.loopChecks()
+	ready := slices.Clone(r.ready)
+	r.mu.Unlock()
+	for _, c := range ready {
+		check := Check{Name: c.name, OK: true}
+		if err := c.check(); err != nil {
+			check.OK, check.Detail = false, err.Error()
+		}
+		checks = append(checks, check)
+	}
+	return report(checks)
+}
+
+func (r *Registry) loopChecks() []Check {
+	checks := make([]Check, 0, len(r.loops)+len(r.ready))
+	now := time.Since(start)
+	for _, l := range r.loops {
+		check := Check{Name: l.name, OK: true}
+		if age := now - time.Duration(l.last.Load()); age > l.limit {
+			check.OK = false
+			check.Detail = fmt.Sprintf("no beat for %.1f s, limit %.1f s", age.Seconds(), l.limit.Seconds())
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}
+
+func report(checks []Check) Report {
+	for _, c := range checks {
+		if !c.OK {
+			return Report{Status: "failed", Checks: checks}
+		}
+	}
+	return Report{Status: "ok", Checks: checks}
+}

@@ -1,0 +1,47 @@
+package health
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLoopFailsWithoutBeatAndRecovers(t *testing.T) {
+	var r Registry
+	slow := r.Loop("slow", 300*time.Millisecond)
+	r.Loop("patient", time.Hour)
+	if report := r.LiveReport(); !report.OK() || len(report.Checks) != 2 {
+		t.Fatalf("a new loop must be good: %+v", report)
+	}
+	time.Sleep(400 * time.Millisecond)
+	report := r.LiveReport()
+	if report.OK() || !strings.HasPrefix(report.Failed(), "loop/slow: no beat for ") || strings.Contains(report.Failed(), "patient") {
+		t.Fatalf("report = %+v", report)
+	}
+	slow.Beat()
+	if report := r.LiveReport(); !report.OK() || report.Failed() != "" {
+		t.Fatalf("after a beat: %+v", report)
+	}
+	time.Sleep(400 * time.Millisecond)
+	slow.End()
+	if report := r.LiveReport(); !report.OK() || len(report.Checks) != 1 {
+		t.Fatalf("after End: %+v", report)
+	}
+}
+
+func TestReadinessIsNotLiveness(t *testing.T) {
+	var r Registry
+	cause := errors.New("no link")
+	r.Ready("network", func() error { return cause })
+	if report := r.ReadyReport(); report.OK() || report.Failed() != "network: no link" {
+		t.Errorf("ready = %+v", report)
+	}
+	if report := r.LiveReport(); !report.OK() {
+		t.Errorf("live = %+v", report)
+	}
+	cause = nil
+	if report := r.ReadyReport(); !report.OK() {
+		t.Errorf("ready = %+v", report)
+	}
+}
