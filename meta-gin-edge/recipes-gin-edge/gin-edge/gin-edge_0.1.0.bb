@@ -1,0 +1,60 @@
+SUMMARY = "HTTP service of an edge device, built on Gin"
+DESCRIPTION = "gin-edged serves the device's HTTP API, takes its sockets from systemd, \
+and feeds systemd's watchdog only after a real request went through its own handler chain."
+HOMEPAGE = "https://github.com/meta-gin-edge/meta-gin-edge"
+SECTION = "net"
+LICENSE = "MIT"
+LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+CVE_PRODUCT = "meta-gin-edge:gin-edged"
+
+require ${BPN}-go-mods.inc
+require ${BPN}-licenses.inc
+
+# The service's source is this repository's src/, three folders up.
+FILESEXTRAPATHS:prepend := "${THISDIR}/../../../:"
+GO_IMPORT = "github.com/meta-gin-edge/meta-gin-edge/src"
+SRC_URI += "\
+    file://src;subdir=${BP}/src/github.com/meta-gin-edge/meta-gin-edge \
+    file://gin-edged.service \
+    file://gin-edge.sysusers \
+"
+
+inherit go-mod go-mod-update-modules systemd useradd features_check
+
+REQUIRED_DISTRO_FEATURES = "systemd"
+
+GO_INSTALL = "${GO_IMPORT}/cmd/gin-edged"
+# msgpack alone would double the binary. As GOFLAGS the tag holds for update_modules, too.
+export GOFLAGS = "-tags=nomsgpack"
+GOBUILDFLAGS:append = " -buildvcs=false"
+GO_EXTRA_LDFLAGS = "-X main.version=${PV}"
+# One binary: on aarch64 the class would link to the shared Go runtime.
+GO_DYNLINK:aarch64 = ""
+GO_LINKSHARED = ""
+# The toolchain's own linker brings relro and immediate binding.
+GO_LINKMODE = "-linkmode=external"
+# The release's Go and the fetched modules, or an error: never a download from a build task.
+export GOTOOLCHAIN = "local"
+GOPROXY:task-compile = "off"
+
+do_install() {
+    install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edged ${D}${bindir}/gin-edged
+    install -D -m 0644 ${UNPACKDIR}/gin-edged.service ${D}${systemd_system_unitdir}/gin-edged.service
+    install -D -m 0644 ${UNPACKDIR}/gin-edge.sysusers ${D}${nonarch_libdir}/sysusers.d/gin-edge.conf
+}
+
+# The unit is apart from the binary, so that a product can bring its own.
+PACKAGE_BEFORE_PN = "${PN}-units"
+VIRTUAL-RUNTIME_gin-edge-units ?= "gin-edge-units"
+VIRTUAL-RUNTIME_gin-edge-conf ?= "gin-edge-conf"
+FILES:${PN}-units = "${systemd_system_unitdir}/gin-edged.service"
+FILES:${PN} += "${nonarch_libdir}/sysusers.d"
+RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
+
+SYSTEMD_PACKAGES = "${PN}-units"
+SYSTEMD_SERVICE:${PN}-units = "gin-edged.service"
+
+# A read-only root has no first-boot sysusers run: the account is made at build time.
+USERADD_PACKAGES = "${PN}"
+USERADD_PARAM:${PN} = "--system --no-create-home --home-dir /nonexistent --shell /sbin/nologin \
+    --user-group gin-edge"
