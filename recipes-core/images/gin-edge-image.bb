@@ -1,0 +1,39 @@
+SUMMARY = "gin-edge firmware"
+DESCRIPTION = "A Gin service as a device: read-only root, data partition, no login."
+LICENSE = "MIT"
+
+inherit core-image
+
+IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge gin-edge-data os-release"
+IMAGE_FEATURES += "read-only-rootfs"
+# 10 MB of names for hardware that this device cannot have.
+BAD_RECOMMENDATIONS += "udev-hwdb"
+
+# The root file system is made once and copied into the slot as it is: a slot's content
+# and a later update are the same file.
+GIN_EDGE_ROOT_FSTYPE ?= "erofs-lz4hc"
+# MiB
+GIN_EDGE_SLOT_SIZE ?= "64"
+GIN_EDGE_DATA_SIZE ?= "64"
+IMAGE_FSTYPES = "${GIN_EDGE_ROOT_FSTYPE} wic wic.zst wic.bmap"
+IMAGE_TYPEDEP:wic = "${GIN_EDGE_ROOT_FSTYPE}"
+# The same input gives the same bytes.
+EXTRA_IMAGECMD:erofs-lz4hc ?= "-T $(stat -c %Y ${IMAGE_ROOTFS}) -U 7f7d1c1e-6f0a-4f0e-8d0c-6f1f0b6f9a10"
+
+WKS_FILE:qemuall ?= "gin-edge-qemu.wks.in"
+# No boot loader of the default list has a part in our disks.
+WKS_FILE_DEPENDS = "wic-native bmaptool-native e2fsprogs-native erofs-utils-native"
+
+# runqemu: the disk as it is, the root never writable.
+QB_DEFAULT_FSTYPE ?= "wic"
+QB_FSINFO ?= "wic:no-kernel-in-fs"
+QB_KERNEL_ROOT ?= "PARTLABEL=root-a ro rootfstype=erofs rootwait"
+
+# No login: a locked root account and no prompt on any line.
+gin_edge_no_login() {
+    install -d ${IMAGE_ROOTFS}${sysconfdir}/systemd/system
+    for unit in getty@ serial-getty@ console-getty debug-shell; do
+        ln -sf /dev/null ${IMAGE_ROOTFS}${sysconfdir}/systemd/system/$unit.service
+    done
+}
+ROOTFS_POSTPROCESS_COMMAND += "${@bb.utils.contains('IMAGE_FEATURES', 'empty-root-password', '', 'gin_edge_no_login', d)}"
