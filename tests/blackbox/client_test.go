@@ -1,0 +1,309 @@
+package blackbox
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+const problemType = "application/problem+json"
+
+// client makes a connection of its own for each request: what a test sees
+// depends on no connection that another one left open.
+var client = &http.Client{
+	Timeout:   time.Minute,
+	Transport: &http.Transport{DisableKeepAlives: true},
+}
+
+// Response is one whole answer.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Problem is an error body.
+type Problem struct {
+	Type, Title, Detail, Instance string
+	Status                        int
+	RequestID                     string `json:"request_id"`
+}
+
+// Reload is the outcome of the last one.
+type Reload struct {
+	At    time.Time
+	OK    bool
+	Error string
+}
+
+// Status is the part of /api/v1/system/status that tests look into.
+type Status struct {
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	Service       struct{ PID int }
+	Connections   struct {
+		Active, Limit int
+		RefusedTotal  uint64 `json:"refused_total"`
+	}
+	Config struct {
+		Sources    []string
+		Generation int
+		LastReload *Reload `json:"last_reload"`
+	}
+	Watchdog struct{ Enabled bool }
+}
+
+// fetch makes one request. The answer has to agree with the service's own
+// OpenAPI document.
+func fetch(t *testing.T, method, path string, header ...string) Response {
+	t.Helper()
+	// Not t.Context(): that has ended when a cleanup asks.
+	request, err := http.NewRequestWithContext(context.Background(), method, target.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	return send(t, request)
+}
+
+func send(t *testing.T, request *http.Request) Response {
+	t.Helper()
+	answer, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receive(t, request.Method, request.URL.Path, answer)
+}
+
+// receive reads the answer and compares it with the OpenAPI document.
+func receive(t *testing.T, method, path string, answer *http.Response) Response {
+	t.Helper()
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	response := Response{answer.StatusCode, answer.Header, body}
+	validate(t, method, path, response)
+	return response
+}
+
+func get(t *testing.T, path string, header ...string) Response {
+	t.Helper()
+	return fetch(t, http.MethodGet, path, header...)
+}
+
+func decode[T any](t *testing.T, body []byte) T {
+	t.Helper()
+	var value T
+	if err := json.Unmarshal(body, &value); err != nil {
+		t.Fatalf("%v in %s", err, body)
+	}
+	return value
+}
+
+func status(t *testing.T) Status {
+	t.Helper()
+	response := get(t, "/api/v1/system/status")
+	if response.Status != http.StatusOK {
+		t.Fatalf("status %d: %s", response.Status, response.Body)
+	}
+	return decode[Status](t, response.Body)
+}
+
+// wantProblem checks an error answer as a whole.
+func wantProblem(t *testing.T, response Response, code int) Problem {
+	t.Helper()
+	if response.Status != code {
+		t.Fatalf("status %d, want %d: %s", response.Status, code, response.Body)
+	}
+	if kind := response.Header.Get("Content-Type"); kind != problemType {
+		t.Errorf("Content-Type %q, want %q", kind, problemType)
+	}
+	problem := decode[Problem](t, response.Body)
+	if problem.Status != code || problem.Title != http.StatusText(code) || problem.Type != "about:blank" {
+		t.Errorf("problem %+v does not tell of a %d", problem, code)
+	}
+	if id := response.Header.Get("X-Request-Id"); problem.RequestID != id || id == "" {
+		t.Errorf("request_id %q in the body, X-Request-Id %q in the header", problem.RequestID, id)
+	}
+	return problem
+}
+
+// document is what the service says about itself.
+var document = sync.OnceValues(func() (*openapi3.T, error) {
+	loader := openapi3.NewLoader()
+	location, err := url.Parse(target.url + "/openapi.json")
+	if err != nil {
+		return nil, err
+	}
+	doc, err := loader.LoadFromURI(location)
+	if err != nil {
+		return nil, err
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		return nil, err
+	}
+	for _, schema := range doc.Components.Schemas {
+		closeSchema(schema.Value)
+	}
+	return doc, nil
+})
+
+// closeSchema forbids fields that the document does not name: what is sent is
+// documented.
+func closeSchema(schema *openapi3.Schema) {
+	if schema == nil {
+		return
+	}
+	if len(schema.Properties) > 0 {
+		no := false
+		schema.AdditionalProperties = openapi3.AdditionalProperties{Has: &no}
+	}
+	for _, property := range schema.Properties {
+		closeSchema(property.Value)
+	}
+	if schema.Items != nil {
+		closeSchema(schema.Items.Value)
+	}
+}
+
+func validate(t *testing.T, method, path string, response Response) {
+	t.Helper()
+	doc, err := document()
+	if err != nil {
+		t.Fatalf("openapi.json: %v", err)
+	}
+	// Paths that are not there are answered with the document's one error.
+	described := doc.Components.Responses["Problem"]
+	if item := doc.Paths.Find(path); item != nil && item.GetOperation(method) != nil {
+		responses := item.GetOperation(method).Responses
+		if described = responses.Status(response.Status); described == nil {
+			described = responses.Default()
+		}
+	}
+	for name, header := range described.Value.Headers {
+		text := response.Header.Get(name)
+		if text == "" && !header.Value.Required {
+			continue
+		}
+		if err := header.Value.Schema.Value.VisitJSON(text); err != nil {
+			t.Errorf("%s %s: header %s: %v", method, path, name, err)
+		}
+	}
+	if method == http.MethodHead || path == "/openapi.json" {
+		return
+	}
+	kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
+	media := described.Value.Content.Get(kind)
+	if media == nil {
+		t.Errorf("%s %s: status %d with Content-Type %q is not in openapi.json", method, path, response.Status, kind)
+		return
+	}
+	if err := media.Schema.Value.VisitJSON(decode[any](t, response.Body)); err != nil {
+		t.Errorf("%s %s: %v", method, path, err)
+	}
+}
+
+// dial opens a bare connection, for requests that net/http would not send.
+func dial(t *testing.T) net.Conn {
+	t.Helper()
+	address := must(url.Parse(target.url))
+	if address.Scheme != "http" {
+		t.Skipf("%s: this test speaks plain HTTP", target.url)
+	}
+	host := address.Host
+	if address.Port() == "" {
+		host = net.JoinHostPort(address.Hostname(), "80")
+	}
+	conn, err := net.DialTimeout("tcp", host, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func write(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// prober asks /livez over and over, each time over a new connection.
+type prober struct {
+	stop   chan struct{}
+	ended  chan struct{}
+	count  int
+	errors []string
+}
+
+func startProber(t *testing.T) *prober {
+	p := &prober{stop: make(chan struct{}), ended: make(chan struct{})}
+	ask := func() {
+		answer, err := client.Get(target.url + "/livez")
+		if err != nil {
+			p.errors = append(p.errors, err.Error())
+			return
+		}
+		_, err = io.Copy(io.Discard, answer.Body)
+		_ = answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusOK {
+			p.errors = append(p.errors, answer.Status)
+		}
+	}
+	go func() {
+		defer close(p.ended)
+		for ; ; p.count++ {
+			select {
+			case <-p.stop:
+				return
+			default:
+				ask()
+			}
+		}
+	}()
+	t.Cleanup(p.end)
+	return p
+}
+
+func (p *prober) end() {
+	select {
+	case <-p.stop:
+	default:
+		close(p.stop)
+	}
+	<-p.ended
+}
+
+// wantNoError ends the prober; it must have seen nothing but 200.
+func (p *prober) wantNoError(t *testing.T, while string) {
+	t.Helper()
+	p.end()
+	if len(p.errors) > 0 {
+		t.Errorf("%d of %d requests failed while %s, the first: %s", len(p.errors), p.count, while, p.errors[0])
+	}
+	if p.count < 3 {
+		t.Errorf("only %d requests were made while %s: that shows nothing", p.count, while)
+	}
+}
+
+var (
+	requestIDPattern   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	traceparentPattern = regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-0[01]$`)
+)

@@ -1,0 +1,146 @@
+package blackbox
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func TestUnit(t *testing.T) {
+	g := needGuest(t)
+	pid := itoa(g.pid(t))
+	uid := g.run(t, "id -u gin-edge")
+	fields := strings.Fields(g.run(t, "grep ^Uid: /proc/"+pid+"/status"))
+	if uid == "0" || len(fields) != 5 || fields[1] != uid || fields[2] != uid {
+		t.Errorf("gin-edged runs as %v, user gin-edge is %s", fields, uid)
+	}
+	if capabilities := g.run(t, "grep ^CapPrm: /proc/"+pid+"/status"); !strings.HasSuffix(capabilities, "0000000000000000") {
+		t.Errorf("gin-edged has capabilities: %s", capabilities)
+	}
+	for property, want := range map[string]string{"Type": "notify-reload", "ActiveState": "active", "SubState": "running"} {
+		if got := g.show(t, property); got != want {
+			t.Errorf("%s=%s, want %s", property, got, want)
+		}
+	}
+	if text := g.show(t, "StatusText"); !strings.HasPrefix(text, "serving on ") {
+		t.Errorf("StatusText=%s", text)
+	}
+	if !status(t).Watchdog.Enabled {
+		t.Error("the service does not feed systemd's watchdog")
+	}
+}
+
+func TestSecurityLevel(t *testing.T) {
+	g := needGuest(t)
+	if _, status := g.try(t, "command -v systemd-analyze"); status != 0 {
+		t.Skip("this guest has no systemd-analyze")
+	}
+	output, status := g.try(t, "systemd-analyze security --no-pager --threshold=13 "+unit)
+	if status != 0 {
+		t.Errorf("more exposed than 1.3:\n%s", output)
+	}
+	lines := strings.Split(output, "\n")
+	t.Log(lines[len(lines)-1])
+}
+
+// systemctl reload reports a bad file; the service goes on.
+func TestSystemctlReload(t *testing.T) {
+	g := needGuest(t)
+	configure(t, limitConfig(121))
+	pid := g.pid(t)
+	g.writeConfig(t, limitConfig(122))
+	g.run(t, "systemctl reload "+unit)
+	if limit := status(t).Connections.Limit; limit != 122 {
+		t.Errorf("systemctl reload has returned, max_connections is %d", limit)
+	}
+	path := g.writeConfig(t, "[server]\nmax_bdoy_bytes = 1\n")
+	if output, status := g.try(t, "systemctl reload "+unit); status == 0 {
+		t.Errorf("systemctl reload takes a bad file for a success: %s", output)
+	}
+	if !g.logged(t, path+":2: key server.max_bdoy_bytes: unknown key") {
+		t.Error("file, line and key are not in the journal")
+	}
+	if now := status(t); now.Connections.Limit != 122 || now.Service.PID != pid {
+		t.Errorf("the old configuration is not in force any more: %+v", now)
+	}
+}
+
+// systemd keeps the socket open: no connection is refused while the service
+// restarts.
+func TestRestartRefusesNothing(t *testing.T) {
+	g := needGuest(t)
+	before := status(t).Service.PID
+	p := startProber(t)
+	for range 2 {
+		g.run(t, "systemctl restart "+unit)
+	}
+	p.wantNoError(t, "the service restarted")
+	if after := status(t).Service.PID; after == before {
+		t.Errorf("process %d is still the same", after)
+	}
+}
+
+// A daemon that hangs is found by the watchdog and replaced.
+func TestHang(t *testing.T) {
+	const limit = 12 // seconds of the guest's clock
+	g := needGuest(t)
+	pid := g.pid(t)
+	restarts := number(t, g.show(t, "NRestarts"))
+	begin := number(t, g.run(t, "kill -STOP "+itoa(pid)+"; cut -d' ' -f1 /proc/uptime"))
+	// This request waits in the socket until the next process takes it, and is
+	// answered with the guest's clock.
+	response := get(t, "/api/v1/system/status")
+	if response.Status != http.StatusOK {
+		t.Fatalf("status %d: %s", response.Status, response.Body)
+	}
+	now := decode[Status](t, response.Body)
+	took := now.UptimeSeconds - begin
+	if now.Service.PID == pid {
+		t.Fatalf("process %d answered: it did not hang", pid)
+	}
+	if took > limit {
+		t.Errorf("hang to 200: %.1f s, want at most %d s", took, limit)
+	}
+	if count := number(t, g.show(t, "NRestarts")); count != restarts+1 {
+		t.Errorf("%v restarts, want one more than %v", count, restarts)
+	}
+	eventually(t, 30*time.Second, "the reason in the journal", func() bool {
+		return g.logged(t, "Watchdog timeout")
+	})
+	if !g.logged(t, "Failed with result 'watchdog'") {
+		t.Error("the journal does not hold the result watchdog")
+	}
+	// Where the time went, by the guest's clock.
+	record, _ := g.try(t, "journalctl -b -q --no-pager -o short-monotonic -t systemd -u "+unit+" | tail -n 8")
+	t.Logf("SIGSTOP at %.1f, 200 at %.1f: %.1f s\n%s", begin, now.UptimeSeconds, took, record)
+}
+
+func TestNoFailedUnits(t *testing.T) {
+	g := needGuest(t)
+	// Waits until the boot is over.
+	state, _ := g.try(t, "systemctl is-system-running --wait")
+	if state != "running" {
+		t.Errorf("the system is %s; failed units:\n%s", state, g.run(t, "systemctl --failed --no-legend --plain --no-pager"))
+	}
+	if cycles, _ := g.try(t, "journalctl -b -q --no-pager -o cat | grep -ai 'ordering cycle'"); cycles != "" {
+		t.Errorf("ordering cycles:\n%s", cycles)
+	}
+}
+
+func TestReadOnlyRoot(t *testing.T) {
+	g := needGuest(t)
+	if target.kind != "image" {
+		t.Skip("only the image has a read-only root")
+	}
+	options := g.run(t, `while read -r _ where _ options _; do [ "$where" != / ] || echo "$options"; done </proc/mounts`)
+	if !strings.HasPrefix(options+",", "ro,") {
+		t.Errorf("/ is mounted with %s", options)
+	}
+	if output, status := g.try(t, "touch /usr/blackbox"); status == 0 {
+		t.Errorf("a file could be made in /usr: %s", output)
+	}
+}
