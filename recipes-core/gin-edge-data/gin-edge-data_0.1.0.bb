@@ -1,5 +1,6 @@
 SUMMARY = "The reference firmware's data partition"
-DESCRIPTION = "Mounts the partition named data on /data; a device without it still boots."
+DESCRIPTION = "Creates or grows the partition named data, repairs it or makes it anew, mounts it on /data, and keeps \
+the device's machine id on it; a device without it still boots."
 HOMEPAGE = "https://github.com/meta-gin-edge/meta-gin-edge"
 SECTION = "base"
 LICENSE = "MIT"
@@ -9,7 +10,11 @@ CVE_PRODUCT = "meta-gin-edge:gin-edge-data"
 SRC_URI = "\
     file://data.mount \
     file://data-device.conf \
+    file://gin-edge-data \
+    file://gin-edge-data.service \
     file://gin-edge-data.tmpfiles \
+    file://gin-edge-identity.service \
+    file://gin-edge-init \
 "
 S = "${UNPACKDIR}"
 
@@ -22,14 +27,16 @@ do_compile[noexec] = "1"
 
 do_install() {
     install -d ${D}/data
-    install -D -m 0644 ${S}/data.mount ${D}${systemd_system_unitdir}/data.mount
+    install -D -m 0755 ${S}/gin-edge-data ${D}${libexecdir}/gin-edge/gin-edge-data
+    install -D -m 0755 ${S}/gin-edge-init ${D}${sbindir}/gin-edge-init
+    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/data.mount ${S}/gin-edge-data.service ${S}/gin-edge-identity.service
     install -D -m 0644 ${S}/data-device.conf \
         "${D}${systemd_system_unitdir}/dev-disk-by\x2dpartlabel-data.device.d/gin-edge.conf"
     install -D -m 0644 ${S}/gin-edge-data.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/gin-edge-data.conf
 }
 
 FILES:${PN} += "/data ${systemd_system_unitdir} ${nonarch_libdir}/tmpfiles.d"
-# The owner of /data/gin-edge, and the repair of the file system before it is mounted.
-RDEPENDS:${PN} += "e2fsprogs-e2fsck gin-edge util-linux-fsck"
+# gin-edge: the owner of /data/gin-edge.
+RDEPENDS:${PN} += "e2fsprogs-e2fsck e2fsprogs-mke2fs gin-edge util-linux-partx util-linux-sfdisk"
 
-SYSTEMD_SERVICE:${PN} = "data.mount"
+SYSTEMD_SERVICE:${PN} = "data.mount gin-edge-identity.service"

@@ -29,6 +29,12 @@ QB_DEFAULT_FSTYPE ?= "wic"
 QB_FSINFO ?= "wic:no-kernel-in-fs"
 QB_KERNEL_ROOT ?= "PARTLABEL=root-a ro rootfstype=erofs rootwait"
 
+# The machine id outlives a reboot, see gin-edge-init.
+gin_edge_init() {
+    ln -sf gin-edge-init ${IMAGE_ROOTFS}${base_sbindir}/init
+}
+ROOTFS_POSTPROCESS_COMMAND += "gin_edge_init"
+
 # No login: a locked root account and no prompt on any line.
 gin_edge_no_login() {
     install -d ${IMAGE_ROOTFS}${sysconfdir}/systemd/system

@@ -15,15 +15,17 @@ FILESEXTRAPATHS:prepend := "${THISDIR}/../../../:"
 GO_IMPORT = "github.com/meta-gin-edge/meta-gin-edge/src"
 SRC_URI += "\
     file://src;subdir=${BP}/src/github.com/meta-gin-edge/meta-gin-edge \
-    file://gin-edged.service \
+    file://20-gin-edge-firewall.preset \
+    file://gin-edge-firewall.service \
     file://gin-edge.sysusers \
+    file://gin-edged.service \
 "
 
 inherit go-mod go-mod-update-modules systemd useradd features_check
 
 REQUIRED_DISTRO_FEATURES = "systemd"
 
-GO_INSTALL = "${GO_IMPORT}/cmd/gin-edged"
+GO_INSTALL = "${GO_IMPORT}/cmd/gin-edged ${GO_IMPORT}/cmd/gin-edge-firewall"
 # msgpack alone would double the binary. As GOFLAGS the tag holds for update_modules, too.
 export GOFLAGS = "-tags=nomsgpack"
 GOBUILDFLAGS:append = " -buildvcs=false"
@@ -39,20 +41,27 @@ GOPROXY:task-compile = "off"
 
 do_install() {
     install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edged ${D}${bindir}/gin-edged
-    install -D -m 0644 ${UNPACKDIR}/gin-edged.service ${D}${systemd_system_unitdir}/gin-edged.service
+    install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edge-firewall ${D}${sbindir}/gin-edge-firewall
+    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${UNPACKDIR}/gin-edged.service ${UNPACKDIR}/gin-edge-firewall.service
+    install -D -m 0644 -t ${D}${systemd_unitdir}/system-preset ${UNPACKDIR}/20-gin-edge-firewall.preset
     install -D -m 0644 ${UNPACKDIR}/gin-edge.sysusers ${D}${nonarch_libdir}/sysusers.d/gin-edge.conf
 }
 
 # The unit is apart from the binary, so that a product can bring its own.
-PACKAGE_BEFORE_PN = "${PN}-units"
+PACKAGE_BEFORE_PN = "${PN}-units ${PN}-firewall"
 VIRTUAL-RUNTIME_gin-edge-units ?= "gin-edge-units"
 VIRTUAL-RUNTIME_gin-edge-conf ?= "gin-edge-conf"
 FILES:${PN}-units = "${systemd_system_unitdir}/gin-edged.service"
+FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service ${systemd_unitdir}/system-preset"
 FILES:${PN} += "${nonarch_libdir}/sysusers.d"
+RDEPENDS:${PN}-firewall = "iptables iptables-modules"
+# A kernel that has them built in has no such packages.
+RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit"
 RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
 
-SYSTEMD_PACKAGES = "${PN}-units"
+SYSTEMD_PACKAGES = "${PN}-units ${PN}-firewall"
 SYSTEMD_SERVICE:${PN}-units = "gin-edged.service"
+SYSTEMD_SERVICE:${PN}-firewall = "gin-edge-firewall.service"
 
 # A read-only root has no first-boot sysusers run: the account is made at build time.
 USERADD_PACKAGES = "${PN}"
