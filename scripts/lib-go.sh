@@ -26,3 +26,11 @@ use_go() {
     PATH=$go_root/bin:$PATH
     export PATH GOTOOLCHAIN=local
 }
+
+# build_commands SRC ARCH FOLDER [VERSION]: every command of the module as the
+# image has it, but for what the recipe leaves to packaging: stripping is the
+# linker's work here.
+build_commands() {
+    (cd "$1" && CGO_ENABLED=0 GOOS=linux GOARCH=$2 go build -tags nomsgpack -trimpath -buildvcs=false \
+        -buildmode=pie -ldflags "-s -w -bindnow -X main.version=${4:-devel}" -o "$3/" ./cmd/...)
+}
