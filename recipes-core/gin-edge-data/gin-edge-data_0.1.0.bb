@@ -9,7 +9,6 @@ CVE_PRODUCT = "meta-gin-edge:gin-edge-data"
 
 SRC_URI = "\
     file://data.mount \
-    file://data-device.conf \
     file://gin-edge-data \
     file://gin-edge-data.service \
     file://gin-edge-data.tmpfiles \
@@ -30,8 +29,6 @@ do_install() {
     install -D -m 0755 ${S}/gin-edge-data ${D}${libexecdir}/gin-edge/gin-edge-data
     install -D -m 0755 ${S}/gin-edge-init ${D}${sbindir}/gin-edge-init
     install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/data.mount ${S}/gin-edge-data.service ${S}/gin-edge-identity.service
-    install -D -m 0644 ${S}/data-device.conf \
-        "${D}${systemd_system_unitdir}/dev-disk-by\x2dpartlabel-data.device.d/gin-edge.conf"
     install -D -m 0644 ${S}/gin-edge-data.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/gin-edge-data.conf
 }
 

@@ -1,0 +1,98 @@
+#
+# Copyright meta-gin-edge maintainers
+#
+# SPDX-License-Identifier: MIT
+#
+"""What a device with gin-edge promises, for testimage: TEST_SUITES:append = " gin_edge".
+
+The tests run commands on the target, so the image needs a way in for testimage (an SSH server
+and, with gin-edge-firewall, a declaration that opens its port).
+"""
+
+import json
+import time
+
+from oeqa.core.decorator.data import skipIfNotFeature
+from oeqa.core.decorator.depends import OETestDepends
+from oeqa.runtime.case import OERuntimeTestCase
+from oeqa.runtime.decorator.package import OEHasPackage
+
+UNIT = 'gin-edged.service'
+URL = 'http://127.0.0.1'
+
+
+@skipIfNotFeature('systemd', 'gin-edge needs systemd')
+class GinEdgeTest(OERuntimeTestCase):
+
+    def run_ok(self, command):
+        status, output = self.target.run(command)
+        self.assertEqual(status, 0, '%s: %s' % (command, output))
+        return output
+
+    def show(self, prop, unit=UNIT):
+        return self.run_ok('systemctl show -P %s %s' % (prop, unit)).strip()
+
+    def get(self, path):
+        """The JSON that the service answers, asked from the device itself."""
+        return json.loads(self.run_ok('wget -q -O - %s%s' % (URL, path)))
+
+    @OEHasPackage(['gin-edge'])
+    @OETestDepends(['ssh.SSHTest.test_ssh'])
+    def test_unit_is_active(self):
+        self.assertEqual(self.show('ActiveState'), 'active')
+        self.assertEqual(self.show('Type'), 'notify-reload')
+
+    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    def test_answers(self):
+        self.assertEqual(self.get('/livez')['status'], 'ok')
+
+    @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
+    def test_version(self):
+        """The binary, the package and the API name the same version."""
+        version = self.get('/api/v1/device')['service']['version']
+        self.assertIn('gin-edged %s ' % version, self.run_ok('gin-edged -version'))
+        # PV of the recipe, where the manifest of the image has it.
+        manifest = self.td.get('DEPLOY_DIR_IMAGE', '') + '/' + self.td.get('IMAGE_LINK_NAME', '') + '.manifest'
+        with open(manifest) as f:
+            versions = [line.split()[2] for line in f if line.split()[0] == 'gin-edge']
+        self.assertEqual([v.split('-r')[0] for v in versions], [version])
+
+    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    def test_root_is_read_only(self):
+        if 'read-only-rootfs' not in self.td.get('IMAGE_FEATURES', '').split():
+            self.skipTest('the image does not have the feature read-only-rootfs')
+        status, _ = self.target.run('touch /etc/gin-edge-test')
+        self.assertNotEqual(status, 0, 'the root can be written to')
+        self.assertRegex(self.run_ok("awk '$2 == \"/\" { print $4 }' /proc/mounts"), r'(^|,|\n)ro(,|$)')
+
+    @OEHasPackage(['gin-edge-journal'])
+    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    def test_log_is_bounded(self):
+        """The journal stays below what its profile allows, however much is logged."""
+        self.run_ok('for i in $(seq 200); do head -c 40000 /dev/zero | tr "\\0" x | fold -w 400; done | systemd-cat -t gin-edge-test')
+        self.run_ok('journalctl --flush')
+        used = self.run_ok('du -sk /run/log/journal /var/log/journal 2>/dev/null || true')
+        kib = sum(int(line.split()[0]) for line in used.splitlines())
+        # RuntimeMaxUse=8M and SystemMaxUse=16M, and a file each that is being written.
+        self.assertLess(kib, (8 + 16 + 4) * 1024, used)
+
+    @OEHasPackage(['gin-edge-firewall'])
+    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    def test_firewall_is_in_force(self):
+        self.assertEqual(self.show('ActiveState', 'gin-edge-firewall.service'), 'active')
+        for tool in ('iptables', 'ip6tables'):
+            rules = self.run_ok(tool + ' -S INPUT')
+            self.assertIn('-P INPUT DROP', rules)
+            self.assertIn('--dport 80 ', rules)
+
+    @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
+    def test_watchdog_restarts(self):
+        """A service that hangs is replaced; the journal has the reason."""
+        pid = self.show('MainPID')
+        self.run_ok('kill -STOP %s' % pid)
+        deadline = time.monotonic() + 120
+        while self.show('MainPID') in (pid, '0'):
+            self.assertLess(time.monotonic(), deadline, 'the watchdog did not bite')
+            time.sleep(1)
+        self.assertEqual(self.get('/livez')['status'], 'ok')
+        self.assertIn("Failed with result 'watchdog'", self.run_ok('journalctl -b -q --no-pager -u %s' % UNIT))
