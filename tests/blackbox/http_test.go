@@ -18,7 +18,7 @@ func TestOpenAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/livez", "/readyz", "/api/v1/device", "/api/v1/system/status", "/openapi.json"} {
+	for _, path := range []string{"/livez", "/readyz", "/api/v1/device", "/api/v1/system/status", "/api/v1/events", "/openapi.json"} {
 		if doc.Paths.Find(path) == nil {
 			t.Errorf("%s is not described", path)
 		}

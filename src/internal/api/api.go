@@ -12,10 +12,12 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
 // Process is what all generations of the handler share.
@@ -31,6 +33,8 @@ type Process struct {
 	Watchdog    func() sd.WatchdogStats
 	LastReload  func() Reload
 	Draining    func() bool
+	Events      *events.Log
+	Data        func() storage.Report // of the data partition; at once
 }
 
 // Reload is the outcome of the last reload. At is zero when there was none;
@@ -78,6 +82,7 @@ func New(process *Process, settings Settings) *gin.Engine {
 	a.registerHealth(engine)
 	a.registerDevice(engine)
 	a.registerSystem(engine)
+	a.registerEvents(engine)
 	a.registerOpenAPI(engine)
 	return engine
 }

@@ -22,11 +22,13 @@ import (
 
 	spec "github.com/meta-gin-edge/meta-gin-edge/src/api"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
 func newProcess(logs io.Writer) *Process {
@@ -41,6 +43,8 @@ func newProcess(logs io.Writer) *Process {
 		Watchdog:    func() sd.WatchdogStats { return sd.WatchdogStats{} },
 		LastReload:  func() Reload { return Reload{} },
 		Draining:    func() bool { return false },
+		Events:      events.New(events.Options{BootID: "b", Uptime: func() float64 { return 1 }}),
+		Data:        func() storage.Report { return storage.Report{State: storage.None} },
 	}
 }
 
@@ -208,12 +212,94 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+func TestDegradedIsReady(t *testing.T) {
+	p := newProcess(io.Discard)
+	p.Health.Ready("data", func() error { return health.Degraded(errors.New("full")) })
+	w := do(New(p, Settings{}), "GET", "/readyz", nil)
+	if w.Code != 200 || w.Body.String() != `{"status":"degraded","checks":[{"name":"data","ok":false,"degraded":true,"detail":"full"}]}` {
+		t.Errorf("readyz: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	p := newProcess(io.Discard)
+	h := New(p, Settings{})
+	ask := func(query string) eventsBody {
+		t.Helper()
+		w := do(h, "GET", "/api/v1/events"+query, nil)
+		var body eventsBody
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 200 || body.Events == nil {
+			t.Fatalf("%s: %d %s, %v", query, w.Code, w.Body, err)
+		}
+		return body
+	}
+	if body := ask(""); len(body.Events) != 0 || body.NextCursor != "0" {
+		t.Errorf("before the first event: %+v", body)
+	}
+	for i := range 5 {
+		p.Events.Record(events.Event{Kind: events.Watchdog, Severity: events.Critical, Message: fmt.Sprint(i + 1)})
+	}
+	for _, want := range []struct{ query, messages, next string }{
+		{"", "12345", "5"},
+		{"?limit=2", "45", "5"},
+		{"?cursor=0&limit=2", "12", "2"},
+		{"?limit=1000&cursor=2", "345", "5"},
+		{"?cursor=5", "", "5"},
+		{"?cursor=99", "12345", "5"}, // of a log that was lost
+	} {
+		body := ask(want.query)
+		got := ""
+		for _, e := range body.Events {
+			got += e.Message
+			if e.Fields == nil || e.Stored || e.BootID != "b" || e.Kind != events.Watchdog || e.UptimeSeconds != 1 {
+				t.Errorf("event %+v", e)
+			}
+		}
+		if got != want.messages || body.NextCursor != want.next || body.Log.Pending != 5 {
+			t.Errorf("%s: %q, %+v", want.query, got, body)
+		}
+	}
+	for query, want := range map[string]string{
+		"?limit=0":            `parameter limit: "0" is not a number from 1 to 1000`,
+		"?limit=1001":         "parameter limit",
+		"?limit=many":         "parameter limit",
+		"?limit=":             "parameter limit",
+		"?cursor=":            "parameter cursor",
+		"?cursor=-1":          "parameter cursor",
+		"?limit=1&limit=2":    `parameter "limit" is there 2 times`,
+		"?crusor=1":           `unknown parameter "crusor"; known are cursor and limit`,
+		"?limit=%zz":          "the query cannot be read",
+		"?limit=1;cursor=1":   "the query cannot be read",
+		"?cursor=1&cursor%5B": "unknown parameter",
+	} {
+		problem := wantProblem(t, do(h, "GET", "/api/v1/events"+query, nil), 400, "/api/v1/events")
+		if !strings.Contains(problem.Detail, want) {
+			t.Errorf("%s: %q, want %q", query, problem.Detail, want)
+		}
+	}
+}
+
+func FuzzParseEventsQuery(f *testing.F) {
+	f.Add("cursor=1&limit=2")
+	f.Add("cursor=%30&limit=%31")
+	f.Add("limit=1&limit=2;")
+	f.Fuzz(func(t *testing.T, raw string) {
+		q, err := parseEventsQuery(raw)
+		if err == nil && (q.limit < 1 || q.limit > maxEvents || q.cursor == "" && q.after != 0) {
+			t.Fatalf("%q: %+v", raw, q)
+		}
+	})
+}
+
 func TestDeviceAndStatus(t *testing.T) {
 	p := newProcess(io.Discard)
 	at := time.Now()
 	p.LastReload = func() Reload { return Reload{At: at, Error: "f:1: key x: no"} }
 	p.Watchdog = func() sd.WatchdogStats {
 		return sd.WatchdogStats{Interval: 8 * time.Second, LastOK: at, Failures: 2, LastError: "e"}
+	}
+	p.Data = func() storage.Report {
+		return storage.Report{Path: "/data", State: storage.Full, Detail: "d", TotalBytes: 2, FreeBytes: 1}
 	}
 	h := New(p, Settings{Number: 7, Sources: []string{"/a"}})
 	var d deviceBody
@@ -228,6 +314,9 @@ func TestDeviceAndStatus(t *testing.T) {
 	w = do(h, "GET", "/api/v1/system/status", nil)
 	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil {
 		t.Fatal(err)
+	}
+	if s.LastReset != p.Device.LastReset() || s.LastReset.Cause == "" || s.Data != (statusData{Path: "/data", State: storage.Full, Detail: "d", TotalBytes: 2, FreeBytes: 1}) {
+		t.Errorf("status: %s", w.Body)
 	}
 	if s.Config.Generation != 7 || s.Config.LastReload.OK || s.Config.LastReload.Error == "" || !s.Watchdog.Enabled || s.Watchdog.IntervalSeconds != 8 ||
 		s.Connections != (statusConnections{1, 2, 3}) || s.RequestsTotal != 2 || s.Service.PID != os.Getpid() || s.Memory.TotalBytes == 0 {

@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
 type statusBody struct {
@@ -21,6 +22,8 @@ type statusBody struct {
 	RequestsTotal uint64            `json:"requests_total"`
 	Config        statusConfig      `json:"config"`
 	Watchdog      statusWatchdog    `json:"watchdog"`
+	LastReset     device.Reset      `json:"last_reset"`
+	Data          statusData        `json:"data"`
 }
 
 type statusService struct {
@@ -58,6 +61,14 @@ type statusWatchdog struct {
 	LastError       string     `json:"last_error"`
 }
 
+type statusData struct {
+	Path       string        `json:"path"`
+	State      storage.State `json:"state"`
+	Detail     string        `json:"detail"`
+	TotalBytes uint64        `json:"total_bytes"`
+	FreeBytes  uint64        `json:"free_bytes"`
+}
+
 func (a *api) registerSystem(engine *gin.Engine) {
 	get(engine, "/api/v1/system/status", func(c *gin.Context) {
 		figures, err := a.Device.Figures()
@@ -87,6 +98,8 @@ func (a *api) registerSystem(engine *gin.Engine) {
 				FailuresTotal:   watchdog.Failures,
 				LastError:       watchdog.LastError,
 			},
+			LastReset: a.Device.LastReset(),
+			Data:      statusData(a.Data()),
 		}
 		if body.Config.Sources == nil {
 			body.Config.Sources = []string{} // JSON: [] and not null

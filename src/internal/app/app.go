@@ -59,6 +59,7 @@ type App struct {
 	server   *server.Server
 	watchdog *sd.Watchdog
 	failures chan error // of accept loops
+	record   *recorder
 
 	activated bool // systemd passed the sockets
 	phase     atomic.Value
@@ -97,6 +98,7 @@ func newApp(options Options) *App {
 		default: // one is enough to stop
 		}
 	})
+	a.record = newRecorder(a.Log, reader)
 	a.process = &api.Process{
 		Log:         a.Log,
 		Health:      a.health,
@@ -112,6 +114,8 @@ func newApp(options Options) *App {
 			return api.Reload{}
 		},
 		Draining: func() bool { return a.phase.Load() == draining },
+		Events:   a.record.events,
+		Data:     a.record.data,
 	}
 	a.health.Ready("state", func() error {
 		if p := a.phase.Load(); p != serving {
@@ -119,6 +123,7 @@ func newApp(options Options) *App {
 		}
 		return nil
 	})
+	a.health.Ready("data", a.record.ready)
 	return a
 }
 
@@ -128,6 +133,7 @@ func (a *App) run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	defer a.record.begin(ctx)()
 	if a.watchdog, err = sd.NewWatchdog(a.selfCheck, a.watchdogFailed, a.watchdogPassed); err != nil {
 		return err
 	}
@@ -136,6 +142,7 @@ func (a *App) run(ctx context.Context) error {
 		if g := a.server.Generation(); g != nil {
 			g.Close()
 		}
+		a.record.startRefused(err)
 		return err
 	}
 
@@ -161,8 +168,10 @@ func (a *App) run(ctx context.Context) error {
 func (a *App) start(ctx context.Context) error {
 	cfg, err := config.Load(a.Layers)
 	if err != nil {
+		a.record.expectFromGoodLayers(a.Layers)
 		return err
 	}
+	a.record.expect(cfg)
 	listeners, others, err := sd.Sockets(socketName)
 	if err != nil {
 		return err
@@ -193,6 +202,7 @@ func (a *App) start(ctx context.Context) error {
 	a.phase.Store(serving)
 	a.log(sd.Ready(a.statusLine()))
 	a.Log.WithField("version", a.Version).Info(a.statusLine())
+	a.record.started(a.Version)
 	return nil
 }
 
@@ -237,9 +247,11 @@ func (a *App) loop(ctx context.Context, group *errgroup.Group) error {
 			return nil
 		case err := <-a.failures:
 			a.Log.WithError(err).Log(log.Critical, "an accept loop has failed")
+			a.record.acceptFailed(err)
 			return err
 		case <-ticker.C:
 			beat.Beat()
+			a.record.watchData()
 		case <-hangup:
 			// Files may be on a slow medium, so the reload has a goroutine. The
 			// next request waits in the channel until this one has ended.
@@ -264,6 +276,7 @@ func (a *App) doReload() {
 		outcome.Error = err.Error()
 	}
 	a.reload.Store(outcome)
+	a.record.reloaded(err)
 	if err != nil {
 		a.Log.WithError(err).Error("reload refused, the old configuration stays in force")
 	} else {
@@ -293,6 +306,7 @@ func (a *App) reloadConfig() error {
 		}
 	}
 	a.server.Swap(a.build(a.server.Generation().Number+1, cfg), change)
+	a.record.expect(cfg)
 	return nil
 }
 
@@ -305,6 +319,7 @@ func (a *App) drain(stopWatchdog func()) {
 	cfg := a.server.Generation().Config.Server
 	a.log(sd.Stopping(fmt.Sprintf("draining: not ready, still accepting for %v", cfg.DrainDelay), cfg.DrainDelay+cfg.DrainTimeout+stopSlack))
 	a.Log.Info("stopping: draining connections")
+	a.record.stopping()
 	time.Sleep(cfg.DrainDelay)
 
 	// From here on a request to ourselves has no one to answer it.
@@ -339,10 +354,12 @@ func (a *App) selfCheck(ctx context.Context) error {
 func (a *App) watchdogFailed(err error) {
 	a.Log.Log(log.Critical, "watchdog not fed: "+err.Error())
 	a.log(sd.Status("watchdog not fed: " + err.Error()))
+	a.record.watchdogFailed(err)
 }
 
 func (a *App) watchdogPassed() {
 	a.Log.Warn("watchdog fed again")
+	a.record.watchdogPassed()
 	a.log(sd.Status(a.statusLine()))
 }
 

@@ -16,8 +16,9 @@ import (
 
 // Config is the effective configuration.
 type Config struct {
-	Server Server
-	Log    Log
+	Server  Server
+	Log     Log
+	Storage Storage
 
 	// Sources are the files that were read, in order.
 	Sources []string
@@ -42,6 +43,13 @@ type Server struct {
 // Log is the [log] table.
 type Log struct {
 	Level string // error, warn, info, debug
+}
+
+// Storage is the [storage] table.
+type Storage struct {
+	// Data is where the data partition is mounted; "" means that none is
+	// expected.
+	Data string
 }
 
 // Layer is one file of the configuration.

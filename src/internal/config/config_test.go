@@ -41,7 +41,7 @@ func TestGoodFiles(t *testing.T) {
 			WriteTimeout: 10 * time.Minute, IdleTimeout: time.Second, MaxHeaderBytes: 4096, MaxConnections: 4096,
 			DrainTimeout: 5 * time.Minute,
 		},
-		Log: Log{Level: "error"},
+		Log: Log{Level: "error"}, Storage: Storage{Data: "/srv/data-1"},
 	}
 	dotted := Default()
 	dotted.Server.Listen = []string{":80", "[::1]:8080"}
@@ -53,8 +53,8 @@ func TestGoodFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(got.Server, want.Server) || got.Log != want.Log {
-				t.Errorf("got  %+v %+v\nwant %+v %+v", got.Server, got.Log, want.Server, want.Log)
+			if !reflect.DeepEqual(got.Server, want.Server) || got.Log != want.Log || got.Storage != want.Storage {
+				t.Errorf("got  %+v %+v %+v\nwant %+v %+v %+v", got.Server, got.Log, got.Storage, want.Server, want.Log, want.Storage)
 			}
 		})
 	}
@@ -113,7 +113,7 @@ func TestPrintedDefaultsReadBack(t *testing.T) {
 	if err := again.Merge("printed", []byte(c.TOML())); err != nil {
 		t.Fatalf("%v in\n%s", err, c.TOML())
 	}
-	if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log {
+	if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log || again.Storage != c.Storage {
 		t.Errorf("got %+v %+v", again.Server, again.Log)
 	}
 	for _, k := range keys {
@@ -146,7 +146,7 @@ func FuzzParse(f *testing.F) {
 		if err := again.Merge("f", []byte(c.TOML())); err != nil {
 			t.Fatalf("%v in\n%s", err, c.TOML())
 		}
-		if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log {
+		if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log || again.Storage != c.Storage {
 			t.Fatalf("%+v reads back as %+v", c, again)
 		}
 	})
@@ -162,7 +162,7 @@ func TestPackagedFileHoldsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := Default(); !reflect.DeepEqual(c.Server, d.Server) || c.Log != d.Log {
+	if d := Default(); !reflect.DeepEqual(c.Server, d.Server) || c.Log != d.Log || c.Storage != d.Storage {
 		t.Errorf("file:     %+v %+v\ndefaults: %+v %+v", c.Server, c.Log, d.Server, d.Log)
 	}
 	for _, k := range keys {

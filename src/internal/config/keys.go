@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ var keys = []key{
 	duration("server.drain_delay", 0, time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainDelay }),
 	duration("server.drain_timeout", time.Second, 5*time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainTimeout }),
 	choice("log.level", []string{"error", "warn", "info", "debug"}, func(c *Config) *string { return &c.Log.Level }),
+	mountPoint("storage.data", func(c *Config) *string { return &c.Storage.Data }),
 }
 
 func duration(name string, low, high time.Duration, field func(*Config) *time.Duration) key {
@@ -106,6 +108,30 @@ func choice(name string, choices []string, field func(*Config) *string) key {
 		format: func(c *Config) string { return strconv.Quote(*field(c)) },
 	}
 }
+
+// mountPoint takes "" or a path as /proc/self/mountinfo has it: absolute, clean
+// and without characters that are escaped there.
+func mountPoint(name string, field func(*Config) *string) key {
+	const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./"
+	return key{
+		name: name,
+		set: func(c *Config, value any) error {
+			s, ok := value.(string)
+			if !ok {
+				return wrongType(value, "a string")
+			}
+			if s != "" && (len(s) < 2 || len(s) > maxPath || path.Clean(s) != s || s[0] != '/' || strings.Trim(s, bare) != "") {
+				return fmt.Errorf(`%q is not a mount point: "", or an absolute path like "/data" of letters, digits and - _ . /, without .. or a / at its end`, s)
+			}
+			*field(c) = s
+			return nil
+		},
+		format: func(c *Config) string { return strconv.Quote(*field(c)) },
+	}
+}
+
+// maxPath leaves room below PATH_MAX for the names of the service's own files.
+const maxPath = 1024
 
 // maxAddresses bounds server.listen: each address has a goroutine and a socket.
 const maxAddresses = 16

@@ -40,6 +40,7 @@ type OS struct {
 type Reader struct {
 	root   fs.FS
 	static Info // without the host name
+	reset  Reset
 }
 
 // NewReader returns a reader of root; os.DirFS("/") is the device itself. What
@@ -68,6 +69,9 @@ func NewReader(root fs.FS) (*Reader, error) {
 		errs = append(errs, err)
 	}
 	r.static.OS = ParseOSRelease(release)
+	if r.reset, err = readReset(root); err != nil {
+		errs = append(errs, err)
+	}
 	return r, errors.Join(errs...)
 }
 

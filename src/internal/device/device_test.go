@@ -1,6 +1,7 @@
 package device
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"runtime"
@@ -24,6 +25,7 @@ func root() fstest.MapFS {
 		"proc/loadavg":                   file("0.10 0.20 0.30 1/99 1234\n"),
 		"proc/meminfo":                   file("MemTotal:  2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB\n"),
 		"proc/self/statm":                file("1000 10 5 1 0 100 0\n"),
+		"run/gin-edge-boot/reset-cause":  file("cause=watchdog\ndetail=no beat = reset\nboots=42\n"),
 	}
 }
 
@@ -100,6 +102,69 @@ func TestFiguresOfThisMachine(t *testing.T) {
 	if err != nil || f.UptimeSeconds <= 0 || f.Memory.TotalBytes < f.Memory.AvailableBytes || f.RSSBytes == 0 || f.BootID == "" {
 		t.Errorf("figures = %+v, %v", f, err)
 	}
+}
+
+func TestLastReset(t *testing.T) {
+	fsys := root()
+	r, err := NewReader(fsys)
+	if want := (Reset{"watchdog", "no beat = reset", 42}); err != nil || r.LastReset() != want {
+		t.Errorf("%+v, %v", r.LastReset(), err)
+	}
+	fsys[resetFile] = file("cause=gremlins\n")
+	r, err = NewReader(fsys)
+	if want := (Reset{Cause: "unknown", Detail: "the record cannot be read"}); err == nil || !strings.Contains(err.Error(), resetFile+": line 1: cause is not one of power-loss, ") || r.LastReset() != want {
+		t.Errorf("%+v, %v", r.LastReset(), err)
+	}
+	delete(fsys, resetFile)
+	r, err = NewReader(fsys)
+	if want := (Reset{Cause: "unknown", Detail: "not recorded"}); err != nil || r.LastReset() != want {
+		t.Errorf("%+v, %v", r.LastReset(), err)
+	}
+}
+
+func TestParseReset(t *testing.T) {
+	for _, cause := range Causes {
+		if r, err := ParseReset([]byte("cause=" + cause)); err != nil || r != (Reset{Cause: cause}) {
+			t.Errorf("%s: %+v, %v", cause, r, err)
+		}
+	}
+	for in, want := range map[string]string{
+		"":                                   "no line cause=",
+		"boots=1\n":                          "no line cause=",
+		"cause=Reboot\n":                     "line 1: cause is not one of",
+		"cause=reboot\ncause=reboot\n":       "line 2: the key is there twice",
+		"cause=reboot\n\n":                   "line 2: not KEY=VALUE",
+		"cause=reboot\nuptime=1\n":           "line 2: unknown key",
+		"cause=reboot\n boots=1\n":           "line 2: unknown key",
+		"cause=reboot\nboots=-1\n":           "line 2: boots is not",
+		"cause=reboot\nboots=\n":             "line 2: boots is not",
+		"cause=reboot\r\n":                   "line 1: a control character",
+		"cause=reboot\ndetail=\x1b[31m\n":    "line 2: a control character",
+		"cause=reboot\ndetail=\xff\n":        "not UTF-8",
+		strings.Repeat("a", maxResetBytes+1): "larger than",
+	} {
+		if r, err := ParseReset([]byte(in)); err == nil || !strings.HasPrefix(err.Error(), want) || r != (Reset{}) {
+			t.Errorf("%q: %+v, %v; want %q", in, r, err, want)
+		}
+	}
+}
+
+func FuzzParseReset(f *testing.F) {
+	f.Add([]byte("cause=power-loss\ndetail=a=b\nboots=7\n"))
+	f.Add([]byte("boots=18446744073709551616\ncause="))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r, err := ParseReset(in)
+		if err != nil {
+			if r != (Reset{}) || strings.ContainsAny(err.Error(), "\n\x1b") {
+				t.Fatalf("%+v, %q", r, err)
+			}
+			return
+		}
+		again, err := ParseReset(fmt.Appendf(nil, "cause=%s\ndetail=%s\nboots=%d\n", r.Cause, r.Detail, r.Boots))
+		if err != nil || again != r {
+			t.Fatalf("%+v reads back as %+v, %v", r, again, err)
+		}
+	})
 }
 
 func FuzzProc(f *testing.F) {

@@ -32,7 +32,7 @@ func (r *Reader) Figures() (Figures, error) {
 	var f Figures
 	var err error
 	var errs []error
-	if f.BootID, err = r.line("proc/sys/kernel/random/boot_id"); err != nil {
+	if f.BootID, err = r.BootID(); err != nil {
 		errs = append(errs, err)
 	}
 	read := func(path string, parse func(string) error) {
@@ -44,11 +44,29 @@ func (r *Reader) Figures() (Figures, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", path, err))
 		}
 	}
-	read("proc/uptime", func(s string) (err error) { f.UptimeSeconds, err = ParseUptime(s); return })
+	if f.UptimeSeconds, err = r.Uptime(); err != nil {
+		errs = append(errs, err)
+	}
 	read("proc/loadavg", func(s string) (err error) { f.LoadAverage, err = ParseLoadAverage(s); return })
 	read("proc/meminfo", func(s string) (err error) { f.Memory, err = ParseMeminfo(s); return })
 	read("proc/self/statm", func(s string) (err error) { f.RSSBytes, err = ParseStatm(s, os.Getpagesize()); return })
 	return f, errors.Join(errs...)
+}
+
+// BootID returns the kernel's random id of this boot.
+func (r *Reader) BootID() (string, error) { return r.line("proc/sys/kernel/random/boot_id") }
+
+// Uptime returns the time since the boot in seconds, time in suspend included.
+func (r *Reader) Uptime() (float64, error) {
+	data, err := fs.ReadFile(r.root, "proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	seconds, err := ParseUptime(string(data))
+	if err != nil {
+		return 0, fmt.Errorf("proc/uptime: %w", err)
+	}
+	return seconds, nil
 }
 
 // ParseUptime reads proc_uptime(5): the first field, in seconds.

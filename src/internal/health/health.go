@@ -17,25 +17,26 @@ import (
 
 // Check is one line of a report.
 type Check struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty"`
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Degraded bool   `json:"degraded,omitempty"` // not ok, but work can be done
+	Detail   string `json:"detail,omitempty"`
 }
 
 // Report is the body of /livez and /readyz.
 type Report struct {
-	Status string  `json:"status"` // "ok" or "failed"
+	Status string  `json:"status"` // "ok", "degraded" or "failed"
 	Checks []Check `json:"checks"`
 }
 
-// OK says whether every check passed.
-func (r Report) OK() bool { return r.Status == "ok" }
+// OK says whether no check failed. The report may be degraded.
+func (r Report) OK() bool { return r.Status == "ok" || r.Status == "degraded" }
 
 // Failed names the failed checks with their details, or is "".
 func (r Report) Failed() string {
 	var failed []string
 	for _, c := range r.Checks {
-		if !c.OK {
+		if !c.OK && !c.Degraded {
 			failed = append(failed, c.Name+": "+c.Detail)
 		}
 	}
@@ -88,8 +89,14 @@ func (l *Loop) End() {
 	l.registry.loops = slices.DeleteFunc(l.registry.loops, func(other *Loop) bool { return other == l })
 }
 
-// Ready adds a check to /readyz; an error is the reason for "not ready". The
-// check runs on every request of /readyz, so it must return at once.
+// Degraded marks the error of a readiness check as one with which the service
+// still does its work, only less of it.
+func Degraded(err error) error { return degraded{err} }
+
+type degraded struct{ error }
+
+// Ready adds a check to /readyz; an error is the reason for "not ready", unless
+// it was made by Degraded. The check runs on every request of /readyz, so it must return at once.
 func (r *Registry) Ready(name string, check func() error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,6 +120,7 @@ func (r *Registry) ReadyReport() Report {
 		check := Check{Name: c.name, OK: true}
 		if err := c.check(); err != nil {
 			check.OK, check.Detail = false, err.Error()
+			_, check.Degraded = err.(degraded)
 		}
 		checks = append(checks, check)
 	}
@@ -134,10 +142,16 @@ func (r *Registry) loopChecks() []Check {
 }
 
 func report(checks []Check) Report {
+	r := Report{Status: "ok", Checks: checks}
 	for _, c := range checks {
-		if !c.OK {
-			return Report{Status: "failed", Checks: checks}
+		switch {
+		case c.OK:
+		case c.Degraded:
+			r.Status = "degraded"
+		default:
+			r.Status = "failed"
+			return r
 		}
 	}
-	return Report{Status: "ok", Checks: checks}
+	return r
 }

@@ -45,3 +45,31 @@ func TestReadinessIsNotLiveness(t *testing.T) {
 		t.Errorf("ready = %+v", report)
 	}
 }
+
+func TestDegradedIsReadyNevertheless(t *testing.T) {
+	var r Registry
+	var disk, network error
+	r.Ready("disk", func() error { return disk })
+	r.Ready("network", func() error { return network })
+	for _, tc := range []struct {
+		disk, network error
+		degraded      bool
+		status        string
+		ok            bool
+		failed        string
+	}{
+		{nil, nil, false, "ok", true, ""},
+		{Degraded(errors.New("full")), nil, true, "degraded", true, ""},
+		{Degraded(errors.New("full")), errors.New("no link"), true, "failed", false, "network: no link"},
+		{errors.New("gone"), nil, false, "failed", false, "disk: gone"},
+	} {
+		disk, network = tc.disk, tc.network
+		report := r.ReadyReport()
+		if report.Status != tc.status || report.OK() != tc.ok || report.Failed() != tc.failed {
+			t.Errorf("%v, %v: %+v", tc.disk, tc.network, report)
+		}
+		if check := report.Checks[0]; check.OK != (tc.disk == nil) || check.Degraded != tc.degraded {
+			t.Errorf("%v, %v: %+v", tc.disk, tc.network, check)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
+)
+
+const (
+	defaultEvents = 100
+	maxEvents     = 1000
+)
+
+type eventsBody struct {
+	Events     []eventBody  `json:"events"`
+	NextCursor string       `json:"next_cursor"`
+	Log        eventsStatus `json:"log"`
+}
+
+type eventBody struct {
+	events.Event
+	Fields map[string]string `json:"fields"` // {} and not left out
+	Stored bool              `json:"stored"`
+}
+
+type eventsStatus struct {
+	Directory       string `json:"directory"`
+	Error           string `json:"error"`
+	Pending         int    `json:"pending"`
+	LostTotal       uint64 `json:"lost_total"`
+	SuppressedTotal uint64 `json:"suppressed_total"`
+}
+
+func (a *api) registerEvents(engine *gin.Engine) {
+	get(engine, "/api/v1/events", func(c *gin.Context) {
+		query, err := parseEventsQuery(c.Request.URL.RawQuery)
+		if err != nil {
+			a.problem(c, http.StatusBadRequest, err.Error())
+			return
+		}
+		var items []events.Item
+		if query.cursor == "" {
+			items = a.Events.Newest(query.limit)
+		} else {
+			items = a.Events.After(query.after, query.limit)
+		}
+		body := eventsBody{Events: make([]eventBody, 0, len(items)), NextCursor: query.cursor}
+		for _, item := range items {
+			fields := item.Fields
+			if fields == nil {
+				fields = map[string]string{}
+			}
+			body.Events = append(body.Events, eventBody{Event: item.Event, Fields: fields, Stored: item.Stored})
+			body.NextCursor = strconv.FormatUint(item.Seq, 10)
+		}
+		if body.NextCursor == "" {
+			body.NextCursor = "0" // before the first event
+		}
+		stats := a.Events.Stats()
+		body.Log = eventsStatus{stats.Directory, stats.Error, stats.Pending, stats.Lost, stats.Suppressed}
+		c.JSON(http.StatusOK, body)
+	})
+}
+
+type eventsQuery struct {
+	cursor string // "" when there is none
+	after  uint64
+	limit  int
+}
+
+// parseEventsQuery reads the query of /api/v1/events. Errors name the parameter.
+func parseEventsQuery(raw string) (eventsQuery, error) {
+	q := eventsQuery{limit: defaultEvents}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, fmt.Errorf("the query cannot be read: %w", err)
+	}
+	for name, value := range values {
+		if len(value) > 1 {
+			return q, fmt.Errorf("parameter %q is there %d times", name, len(value))
+		}
+		switch name {
+		case "cursor":
+			q.cursor = value[0]
+			if q.after, err = strconv.ParseUint(q.cursor, 10, 64); err != nil {
+				return q, fmt.Errorf("parameter cursor: %q is not a next_cursor of an answer", q.cursor)
+			}
+		case "limit":
+			if q.limit, err = strconv.Atoi(value[0]); err != nil || q.limit < 1 || q.limit > maxEvents {
+				return q, fmt.Errorf("parameter limit: %q is not a number from 1 to %d", value[0], maxEvents)
+			}
+		default:
+			return q, fmt.Errorf("unknown parameter %q; known are cursor and limit", name)
+		}
+	}
+	return q, nil
+}
