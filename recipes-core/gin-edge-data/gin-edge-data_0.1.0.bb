@@ -14,6 +14,7 @@ SRC_URI = "\
     file://gin-edge-data.tmpfiles \
     file://gin-edge-identity.service \
     file://gin-edge-init \
+    file://gin-edged.toml \
 "
 S = "${UNPACKDIR}"
 
@@ -29,6 +30,7 @@ do_install() {
     install -D -m 0755 ${S}/gin-edge-data ${D}${libexecdir}/gin-edge/gin-edge-data
     install -D -m 0755 ${S}/gin-edge-init ${D}${sbindir}/gin-edge-init
     install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/data.mount ${S}/gin-edge-data.service ${S}/gin-edge-identity.service
+    install -D -m 0644 ${S}/gin-edged.toml ${D}${sysconfdir}/gin-edge/gin-edged.toml
     install -D -m 0644 ${S}/gin-edge-data.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/gin-edge-data.conf
 }
 
