@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,34 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // service is a running App with systemd's end of the notification socket.
 type service struct {
@@ -47,7 +28,7 @@ type service struct {
 	notify *net.UnixConn
 	file   string
 	url    string
-	logs   *syncBuffer
+	logs   *servicetest.Buffer
 	hangup chan os.Signal
 	cancel context.CancelFunc
 	done   chan error
@@ -56,7 +37,7 @@ type service struct {
 // launch starts the app and waits for READY.
 func launch(t *testing.T, configuration string) *service {
 	t.Helper()
-	before := runtime.NumGoroutine()
+	servicetest.NoLeaks(t)
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "notify")
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
@@ -66,7 +47,7 @@ func launch(t *testing.T, configuration string) *service {
 	t.Setenv("NOTIFY_SOCKET", socket)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &service{
-		t: t, notify: notify, file: filepath.Join(dir, "c.toml"), logs: &syncBuffer{},
+		t: t, notify: notify, file: filepath.Join(dir, "c.toml"), logs: &servicetest.Buffer{},
 		hangup: make(chan os.Signal, 1), cancel: cancel, done: make(chan error, 1),
 	}
 	s.write(configuration)
@@ -81,14 +62,6 @@ func launch(t *testing.T, configuration string) *service {
 	t.Cleanup(func() {
 		s.stop()
 		notify.Close()
-		http.DefaultClient.CloseIdleConnections()
-		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				buf := make([]byte, 64<<10)
-				t.Errorf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
 	})
 	// The very first datagram: nothing may be said before READY.
 	if got := s.next(10 * time.Second); !strings.HasPrefix(got, "READY=1\nSTATUS=serving on ") {

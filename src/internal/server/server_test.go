@@ -2,7 +2,6 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,60 +20,27 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
-
-// leakCheck fails the test when goroutines are left after everything that the
-// test registers later has been cleaned up.
-func leakCheck(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
-		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				buf := make([]byte, 64<<10)
-				t.Errorf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
-	})
-}
 
 type fixture struct {
 	*Server
 	registry *health.Registry
 	cfg      *config.Config
 	addr     string
-	logs     *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	logs     *servicetest.Buffer
 }
 
 func newFixture(t *testing.T, handler http.Handler, change func(*config.Config)) *fixture {
 	t.Helper()
-	leakCheck(t)
+	servicetest.NoLeaks(t)
 	cfg := config.Default()
 	cfg.Server.Listen = []string{"127.0.0.1:0"}
 	cfg.Server.DrainTimeout = 2 * time.Second
 	if change != nil {
 		change(cfg)
 	}
-	f := &fixture{registry: &health.Registry{}, cfg: cfg, logs: &syncBuffer{}}
+	f := &fixture{registry: &health.Registry{}, cfg: cfg, logs: &servicetest.Buffer{}}
 	f.Server = New(log.NewText(f.logs), f.registry, func(err error) { t.Errorf("accept loop: %v", err) })
 	sockets, err := f.Open(cfg.Server.Listen, "FILE")
 	if err != nil {
@@ -361,12 +326,12 @@ func (brokenListener) SetDeadline(time.Time) error { return nil }
 func (brokenListener) Accept() (net.Conn, error)   { return nil, syscall.EMFILE }
 
 func TestAcceptThatFailsBringsNoBeat(t *testing.T) {
-	leakCheck(t)
+	servicetest.NoLeaks(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry, logs := &health.Registry{}, &syncBuffer{}
+	registry, logs := &health.Registry{}, &servicetest.Buffer{}
 	s := New(log.NewText(logs), registry, func(err error) { t.Errorf("gave up: %v", err) })
 	change, err := s.Adopt([]net.Listener{brokenListener{ln}})
 	if err != nil {
@@ -386,7 +351,7 @@ func TestAcceptThatFailsBringsNoBeat(t *testing.T) {
 }
 
 func TestAcceptLoopThatEndsIsReported(t *testing.T) {
-	leakCheck(t)
+	servicetest.NoLeaks(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
