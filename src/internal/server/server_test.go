@@ -18,7 +18,6 @@ import (
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
@@ -41,7 +40,7 @@ func newFixture(t *testing.T, handler http.Handler, change func(*config.Config))
 		change(cfg)
 	}
 	f := &fixture{registry: &health.Registry{}, cfg: cfg, logs: &servicetest.Buffer{}}
-	f.Server = New(log.NewText(f.logs), f.registry, func(err error) { t.Errorf("accept loop: %v", err) })
+	f.Server = New(servicetest.TextLogger(f.logs), f.registry, func(err error) { t.Errorf("accept loop: %v", err) })
 	sockets, err := f.Open(cfg.Server.Listen, "FILE")
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +231,7 @@ func TestPortTaken(t *testing.T) {
 	f := newFixture(t, text("ok"), nil)
 	_, port, _ := net.SplitHostPort(f.addr)
 	want := fmt.Sprintf("listen on %s: address already in use; another program holds port %s: stop it or change server.listen in FILE", f.addr, port)
-	other := New(log.NewText(io.Discard), &health.Registry{}, nil)
+	other := New(servicetest.TextLogger(io.Discard), &health.Registry{}, nil)
 	if _, err := other.Open([]string{"127.0.0.1:0", f.addr}, "FILE"); err == nil || err.Error() != want {
 		t.Errorf("error %v\nwant  %s", err, want)
 	}
@@ -310,7 +309,7 @@ func TestSelfRequestOfABlockedChain(t *testing.T) {
 }
 
 func TestSelfRequestWithoutAServingGoroutine(t *testing.T) {
-	s := New(log.NewText(io.Discard), &health.Registry{}, nil)
+	s := New(servicetest.TextLogger(io.Discard), &health.Registry{}, nil)
 	s.generation.Store(&Generation{inbox: newInbox()}) // nobody accepts
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -332,7 +331,7 @@ func TestAcceptThatFailsBringsNoBeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	registry, logs := &health.Registry{}, &servicetest.Buffer{}
-	s := New(log.NewText(logs), registry, func(err error) { t.Errorf("gave up: %v", err) })
+	s := New(servicetest.TextLogger(logs), registry, func(err error) { t.Errorf("gave up: %v", err) })
 	change, err := s.Adopt([]net.Listener{brokenListener{ln}})
 	if err != nil {
 		t.Fatal(err)
@@ -357,7 +356,7 @@ func TestAcceptLoopThatEndsIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
-	s := New(log.NewText(io.Discard), &health.Registry{}, func(err error) { failed <- err })
+	s := New(servicetest.TextLogger(io.Discard), &health.Registry{}, func(err error) { failed <- err })
 	change, err := s.Adopt([]net.Listener{ln})
 	if err != nil {
 		t.Fatal(err)
@@ -368,6 +367,45 @@ func TestAcceptLoopThatEndsIsReported(t *testing.T) {
 		t.Errorf("reported %v", err)
 	}
 	if err := s.Drain(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A request without an end of its own ends with its generation, and neither a
+// reload nor a drain waits for it longer than it takes to notice.
+func TestStreamsEndWithTheirGeneration(t *testing.T) {
+	entered := make(chan struct{})
+	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		entered <- struct{}{}
+		<-Ending(r.Context()).Done()
+		if r.Context().Err() != nil {
+			t.Error("the request was cut off")
+		}
+		_, _ = io.WriteString(w, "end")
+	})
+	f := newFixture(t, stream, func(c *config.Config) { c.Server.DrainTimeout = time.Minute })
+	follow := func() <-chan string {
+		answer := make(chan string, 1)
+		c := dial(t, f.addr)
+		go func() {
+			_, body := get(t, c)
+			answer <- body
+		}()
+		<-entered
+		return answer
+	}
+	answer := follow()
+	f.Swap(NewGeneration(2, f.cfg, stream, f.logs), nil)
+	if body := <-answer; body != "end" {
+		t.Errorf("after a reload: %q", body)
+	}
+	answer = follow()
+	f.Generation().EndStreams()
+	if body := <-answer; body != "end" {
+		t.Errorf("before a drain: %q", body)
+	}
+	if err := f.Drain(context.Background()); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,11 +4,14 @@ package servicetest
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Buffer is a bytes.Buffer that may be written while it is read. The zero
@@ -30,6 +33,15 @@ func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// TextLogger returns a logger at level info whose records are in w as text when
+// the call that logs has returned.
+func TextLogger(w io.Writer) *logrus.Logger {
+	l := logrus.New()
+	l.SetOutput(w)
+	l.SetFormatter(&logrus.TextFormatter{DisableColors: true})
+	return l
 }
 
 // NoLeaks fails the test when it has more goroutines 10 s after everything
