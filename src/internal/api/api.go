@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/sirupsen/logrus"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
@@ -20,7 +20,7 @@ import (
 
 // Process is what all generations of the handler share.
 type Process struct {
-	Log      *logrus.Logger
+	Log      *log.Log
 	Health   *health.Registry
 	Device   *device.Reader
 	Version  string
@@ -31,6 +31,8 @@ type Process struct {
 	Watchdog    func() sd.WatchdogStats
 	LastReload  func() Reload
 	Draining    func() bool
+
+	streams atomic.Int64 // of the log
 }
 
 // Reload is the outcome of the last reload. At is zero when there was none;
@@ -78,6 +80,7 @@ func New(process *Process, settings Settings) *gin.Engine {
 	a.registerHealth(engine)
 	a.registerDevice(engine)
 	a.registerSystem(engine)
+	a.registerLogs(engine)
 	a.registerOpenAPI(engine)
 	return engine
 }

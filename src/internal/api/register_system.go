@@ -21,6 +21,7 @@ type statusBody struct {
 	RequestsTotal uint64            `json:"requests_total"`
 	Config        statusConfig      `json:"config"`
 	Watchdog      statusWatchdog    `json:"watchdog"`
+	Logs          statusLogs        `json:"logs"`
 }
 
 type statusService struct {
@@ -44,6 +45,14 @@ type statusConfig struct {
 	LastReload *statusReload `json:"last_reload"` // null before the first
 }
 
+type statusLogs struct {
+	RecordsTotal uint64 `json:"records_total"`
+	DroppedTotal uint64 `json:"dropped_total"`
+	RingRecords  int    `json:"ring_records"`
+	RingBytes    int    `json:"ring_bytes"`
+	Streams      int64  `json:"streams"`
+}
+
 type statusReload struct {
 	At    time.Time `json:"at"`
 	OK    bool      `json:"ok"`
@@ -65,6 +74,7 @@ func (a *api) registerSystem(engine *gin.Engine) {
 			a.entry(c).WithError(err).Debug("the figures of the system are incomplete")
 		}
 		connections, watchdog, reload := a.Connections(), a.Watchdog(), a.LastReload()
+		logs := a.Log.Stats()
 		body := statusBody{
 			BootID:        figures.BootID,
 			UptimeSeconds: figures.UptimeSeconds,
@@ -87,6 +97,7 @@ func (a *api) registerSystem(engine *gin.Engine) {
 				FailuresTotal:   watchdog.Failures,
 				LastError:       watchdog.LastError,
 			},
+			Logs: statusLogs{logs.Records, logs.Dropped, logs.RingRecords, logs.RingBytes, a.streams.Load()},
 		}
 		if body.Config.Sources == nil {
 			body.Config.Sources = []string{} // JSON: [] and not null
