@@ -26,6 +26,10 @@ const (
 	defaultLogLimit = 100
 	maxLogLimit     = 1000
 
+	// logBatch is how many records are taken from the ring at once. A client
+	// that reads slowly keeps no more than these from being freed.
+	logBatch = 8
+
 	// Streams have no end of their own, so they must not take all connections.
 	maxStreams = 8
 
@@ -76,27 +80,37 @@ func (a *api) logs(c *gin.Context) {
 		a.problem(c, http.StatusBadRequest, err.Error())
 		return
 	}
-	var page log.Page
-	if q.cursor != nil {
-		page = a.Log.After(*q.cursor, q.level, q.limit)
-	} else {
-		page = a.Log.Newest(q.level, q.limit)
+	if q.cursor == nil {
+		back := a.Log.Back(q.level, q.limit)
+		q.cursor = &back
 	}
+	page := a.Log.After(*q.cursor, q.level, min(q.limit, logBatch))
+	reset, missed := page.Reset, page.Missed
+	var next log.Cursor
 	c.Header("Content-Type", "application/json; charset=utf-8")
-	// Record by record: the ring is in memory once, and not once more for each
-	// client. An error means that the client is gone.
 	w := c.Writer
 	_, err = io.WriteString(w, `{"records":[`)
-	for i, r := range page.Records {
-		if err != nil {
-			return
+	for sent := 0; ; {
+		for _, r := range page.Records {
+			if err != nil {
+				return // the client has gone
+			}
+			if sent > 0 {
+				_, _ = io.WriteString(w, ",")
+			}
+			_, err = w.Write(logJSON(r))
+			sent++
 		}
-		if i > 0 {
-			_, _ = io.WriteString(w, ",")
+		next = page.Next
+		if len(page.Records) == 0 || sent == q.limit {
+			break
 		}
-		_, err = w.Write(logJSON(r))
+		page = a.Log.After(next, q.level, min(q.limit-sent, logBatch))
+		if page.Missed > 0 {
+			break // the next answer says so
+		}
 	}
-	_, _ = fmt.Fprintf(w, `],"cursor":"%s","reset":%t,"missed":%d}`, page.Next, page.Reset, page.Missed)
+	_, _ = fmt.Fprintf(w, `],"cursor":"%s","reset":%t,"missed":%d}`, next, reset, missed)
 }
 
 type logQuery struct {
@@ -202,7 +216,7 @@ func (a *api) follow(ctx context.Context, s *eventStream, cursor log.Cursor, lev
 	for s.err == nil && ctx.Err() == nil && s.ending.Err() == nil {
 		// Before the look, so that no record falls between the two.
 		changed := a.Log.Changed()
-		page := a.Log.After(cursor, level, defaultLogLimit)
+		page := a.Log.After(cursor, level, logBatch)
 		if page.Reset || page.Missed > 0 {
 			s.send("event: gap\ndata: {\"missed\":%d,\"reset\":%t}\n\n", page.Missed, page.Reset)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func getLogs(t *testing.T, h http.Handler, query string) (body logsBody) {
 
 // records are what is in the ring.
 func records(p *Process) (all []logRecord) {
-	for _, r := range p.Log.Newest(logrus.DebugLevel, maxLogLimit).Records {
+	for _, r := range p.Log.After(p.Log.Back(logrus.DebugLevel, maxLogLimit), logrus.DebugLevel, maxLogLimit).Records {
 		var body logRecord
 		if err := json.Unmarshal(logJSON(r), &body); err != nil {
 			panic(err)
@@ -123,6 +124,41 @@ func TestLogParameters(t *testing.T) {
 	p := wantProblem(t, do(h, "GET", "/api/v1/logs/stream", nil, "Last-Event-ID", "x"), 400, "/api/v1/logs/stream")
 	if !strings.HasPrefix(p.Detail, `header Last-Event-ID: "x" is not a cursor`) {
 		t.Error(p.Detail)
+	}
+}
+
+// slowWriter is a client during whose answer the ring turns over.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	once func()
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	w.once()
+	return w.ResponseRecorder.Write(b)
+}
+
+// What a slow client is still to get does not stay in memory for it: the answer
+// ends, and the next one says what is missing.
+func TestLogsOfASlowClient(t *testing.T) {
+	p := newProcess(t)
+	h := New(p, Settings{})
+	for range 100 {
+		p.Log.Info("old")
+	}
+	w := &slowWriter{httptest.NewRecorder(), sync.OnceFunc(func() {
+		for range 3000 {
+			p.Log.Info("new")
+		}
+	})}
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/logs", nil))
+	var body logsBody
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || len(body.Records) != logBatch || body.Missed != 0 {
+		t.Fatalf("%d records, missed %d, %v", len(body.Records), body.Missed, err)
+	}
+	next := getLogs(t, h, "?cursor="+body.Cursor)
+	if want := next.Records[0].Sequence - body.Records[logBatch-1].Sequence - 1; next.Missed == 0 || next.Missed != want {
+		t.Errorf("missed %d, want %d", next.Missed, want)
 	}
 }
 

@@ -269,7 +269,7 @@ func TestCloseThatCannotWrite(t *testing.T) {
 	}
 	<-l.ended // it gives up although nobody reads
 	l.Log(Critical, "after the end")
-	if p := l.Newest(Critical, 1); len(p.Records) != 1 || p.Records[0].Message != "after the end" {
+	if p := newest(l, Critical, 1); len(p.Records) != 1 || p.Records[0].Message != "after the end" {
 		t.Errorf("%+v", p)
 	}
 }
@@ -301,7 +301,7 @@ func TestLargeRecords(t *testing.T) {
 	}
 	for _, fields := range []logrus.Fields{{}, {"stack": huge, "request_id": "r", "trace_id": "t"}, many} {
 		l.WithFields(fields).Error(huge)
-		r := l.Newest(Critical+1, 1).Records[0]
+		r := newest(l, Critical+1, 1).Records[0]
 		last := r.Fields[len(r.Fields)-1]
 		if r.bytes > maxRecordBytes || last.Key != "truncated_bytes" || strings.Contains(r.Message, "�") {
 			t.Errorf("%d bytes, %v", r.bytes, last)

@@ -129,19 +129,18 @@ func (l *Log) After(c Cursor, level logrus.Level, limit int) Page {
 	return p
 }
 
-// Newest returns the newest records that are as severe as level or more so,
-// limit at most, the oldest first.
-func (l *Log) Newest(level logrus.Level, limit int) Page {
+// Back returns the cursor before the newest n records that are as severe as
+// level or more so.
+func (l *Log) Back(level logrus.Level, n int) Cursor {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	from := l.ring.count
-	for n := 0; from > 0 && n < limit; from-- {
+	for ; from > 0 && n > 0; from-- {
 		if l.ring.at(from-1).Level <= level {
-			n++
+			n--
 		}
 	}
-	c := Cursor{l.epoch, l.total - uint64(l.ring.count-from)}
-	l.mu.Unlock()
-	return l.After(c, level, limit)
+	return Cursor{l.epoch, l.total - uint64(l.ring.count-from)}
 }
 
 // End returns the cursor after the newest record.

@@ -21,6 +21,8 @@ func fill(l *Log, n int) {
 	}
 }
 
+func newest(l *Log, level logrus.Level, n int) Page { return l.After(l.Back(level, n), level, n) }
+
 func sequences(p Page) string {
 	var all []string
 	for _, r := range p.Records {
@@ -31,7 +33,7 @@ func sequences(p Page) string {
 
 func TestPages(t *testing.T) {
 	l := begin(t, &memory{})
-	if p := l.Newest(logrus.DebugLevel, 10); len(p.Records) != 0 || p.Next != l.End() || p.Next.sequence != 0 {
+	if p := newest(l, logrus.DebugLevel, 10); len(p.Records) != 0 || p.Next != l.End() || p.Next.sequence != 0 {
 		t.Errorf("empty: %+v", p)
 	}
 	fill(l, 20)
@@ -42,10 +44,10 @@ func TestPages(t *testing.T) {
 		want string
 		next uint64
 	}{
-		{"newest", l.Newest(logrus.DebugLevel, 3), "18 19 20", 20},
-		{"newest of all", l.Newest(logrus.DebugLevel, 100), "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20", 20},
-		{"newest warnings", l.Newest(logrus.WarnLevel, 2), "15 20", 20},
-		{"no such level", l.Newest(logrus.ErrorLevel, 2), "", 20},
+		{"newest", newest(l, logrus.DebugLevel, 3), "18 19 20", 20},
+		{"newest of all", newest(l, logrus.DebugLevel, 100), "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20", 20},
+		{"newest warnings", newest(l, logrus.WarnLevel, 2), "15 20", 20},
+		{"no such level", newest(l, logrus.ErrorLevel, 2), "", 20},
 		{"after the start", l.After(at(0), logrus.DebugLevel, 2), "1 2", 2},
 		{"after", l.After(at(7), logrus.DebugLevel, 2), "8 9", 9},
 		{"warnings after", l.After(at(7), logrus.WarnLevel, 2), "10 15", 15},
