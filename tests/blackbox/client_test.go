@@ -60,6 +60,13 @@ type Status struct {
 		LastReload *Reload `json:"last_reload"`
 	}
 	Watchdog struct{ Enabled bool }
+	Logs     struct {
+		RecordsTotal uint64 `json:"records_total"`
+		DroppedTotal uint64 `json:"dropped_total"`
+		RingRecords  int    `json:"ring_records"`
+		RingBytes    int    `json:"ring_bytes"`
+		Streams      int
+	}
 }
 
 // fetch makes one request. The answer has to agree with the service's own

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/app"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
@@ -25,6 +26,9 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+
+	// closeTimeout is how long the end of the process waits for a slow journal.
+	closeTimeout = 2 * time.Second
 )
 
 func main() {
@@ -101,20 +105,26 @@ func serve(layers []config.Layer, stderr io.Writer) int {
 	context.AfterFunc(ctx, stop)
 	defer stop()
 
-	logger, native := log.New()
+	logs := log.New()
 	err := app.Run(ctx, app.Options{
 		Layers:  layers,
 		Version: version,
-		Log:     logger,
+		Log:     logs,
 		Root:    os.DirFS("/"),
 		Hangup:  hangup,
 	})
-	switch {
-	case err == nil:
+	if err != nil && logs.Native() {
+		logs.Log(log.Critical, err)
+	}
+	closeCtx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := logs.Close(closeCtx); err != nil {
+		fmt.Fprintf(stderr, "gin-edged: %v\n", err)
+	}
+	if err == nil {
 		return exitOK
-	case native:
-		logger.Log(log.Critical, err)
-	default:
+	}
+	if !logs.Native() {
 		// For a person at a terminal: the line as it is, without logrus' quotes.
 		fmt.Fprintf(stderr, "gin-edged: %v\n", err)
 	}

@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/sirupsen/logrus"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
@@ -22,7 +22,7 @@ import (
 
 // Process is what all generations of the handler share.
 type Process struct {
-	Log      *logrus.Logger
+	Log      *log.Log
 	Health   *health.Registry
 	Device   *device.Reader
 	Version  string
@@ -35,6 +35,8 @@ type Process struct {
 	Draining    func() bool
 	Events      *events.Log
 	Data        func() storage.Report // of the data partition; at once
+
+	streams atomic.Int64 // of the log
 }
 
 // Reload is the outcome of the last reload. At is zero when there was none;
@@ -83,6 +85,7 @@ func New(process *Process, settings Settings) *gin.Engine {
 	a.registerDevice(engine)
 	a.registerSystem(engine)
 	a.registerEvents(engine)
+	a.registerLogs(engine)
 	a.registerOpenAPI(engine)
 	return engine
 }

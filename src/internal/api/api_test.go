@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,10 +32,12 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
-func newProcess(logs io.Writer) *Process {
+func newProcess(t testing.TB) *Process {
 	reader, _ := device.NewReader(os.DirFS("/"))
+	logs := log.NewText(io.Discard)
+	t.Cleanup(func() { _ = logs.Close(context.Background()) })
 	return &Process{
-		Log:         log.NewText(logs),
+		Log:         logs,
 		Health:      &health.Registry{},
 		Device:      reader,
 		Version:     "1.2.3",
@@ -77,7 +80,7 @@ func wantProblem(t *testing.T, w *httptest.ResponseRecorder, status int, instanc
 }
 
 func TestErrors(t *testing.T) {
-	h := New(newProcess(io.Discard), Settings{MaxBodyBytes: 10})
+	h := New(newProcess(t), Settings{MaxBodyBytes: 10})
 	wantProblem(t, do(h, "GET", "/nope%20x", nil), 404, "/nope%20x")
 	wantProblem(t, do(h, "GET", "/livez/", nil), 404, "/livez/")
 	w := do(h, "POST", "/livez", nil)
@@ -88,7 +91,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestBodyLimit(t *testing.T) {
-	h := New(newProcess(io.Discard), Settings{MaxBodyBytes: 10})
+	h := New(newProcess(t), Settings{MaxBodyBytes: 10})
 	chunked := func(n int) io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, n))) }
 	for _, tc := range []struct {
 		name string
@@ -119,7 +122,7 @@ func TestBodyLimit(t *testing.T) {
 
 // A client that sends its whole body before it reads must get the answer, too.
 func TestTooLargeIsSeenByAClientThatStillSends(t *testing.T) {
-	srv := httptest.NewServer(New(newProcess(io.Discard), Settings{MaxBodyBytes: 1 << 10}))
+	srv := httptest.NewServer(New(newProcess(t), Settings{MaxBodyBytes: 1 << 10}))
 	defer srv.Close()
 	payload := bytes.Repeat([]byte("x"), 4<<20)
 	for _, head := range []string{
@@ -149,14 +152,14 @@ type errReader struct{}
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("broken chunk") }
 
 func TestPanicIsAProblemAndARecord(t *testing.T) {
-	var logs bytes.Buffer
-	h := New(newProcess(&logs), Settings{})
+	p := newProcess(t)
+	h := New(p, Settings{})
 	h.GET("/panic", func(*gin.Context) { panic("boom") })
 	h.GET("/late", func(c *gin.Context) { c.String(200, "half"); panic("late") })
 	w := do(h, "GET", "/panic", nil, "X-Request-Id", "req-1")
 	wantProblem(t, w, 500, "/panic")
-	if s := logs.String(); !strings.Contains(s, "boom") || !strings.Contains(s, "request_id=req-1") || !strings.Contains(s, "api_test.go") || !strings.Contains(s, "level=error") {
-		t.Errorf("log: %s", s)
+	if r := records(p)[0]; r.Level != "error" || r.Message != "panic: boom" || r.Fields["request_id"] != "req-1" || !strings.Contains(r.Fields["stack"], "api_test.go") {
+		t.Errorf("log: %+v", r)
 	}
 	if strings.Contains(w.Body.String(), "boom") {
 		t.Error("the answer shows the cause")
@@ -171,7 +174,7 @@ func TestPanicIsAProblemAndARecord(t *testing.T) {
 
 func TestRequestIDAndTrace(t *testing.T) {
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	h := New(newProcess(io.Discard), Settings{})
+	h := New(newProcess(t), Settings{})
 	w := do(h, "GET", "/livez", nil, "X-Request-Id", "abc.1", "traceparent", parent)
 	got := w.Header().Get("traceparent")
 	if w.Header().Get("X-Request-Id") != "abc.1" || !strings.HasPrefix(got, parent[:36]) || !strings.HasSuffix(got, "-01") || got == parent {
@@ -193,7 +196,7 @@ func TestRequestIDAndTrace(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	p := newProcess(io.Discard)
+	p := newProcess(t)
 	h := New(p, Settings{})
 	loop := p.Health.Loop("x", time.Millisecond)
 	p.Health.Ready("state", func() error { return errors.New("draining") })
@@ -213,7 +216,7 @@ func TestHealth(t *testing.T) {
 }
 
 func TestDegradedIsReady(t *testing.T) {
-	p := newProcess(io.Discard)
+	p := newProcess(t)
 	p.Health.Ready("data", func() error { return health.Degraded(errors.New("full")) })
 	w := do(New(p, Settings{}), "GET", "/readyz", nil)
 	if w.Code != 200 || w.Body.String() != `{"status":"degraded","checks":[{"name":"data","ok":false,"degraded":true,"detail":"full"}]}` {
@@ -222,7 +225,7 @@ func TestDegradedIsReady(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	p := newProcess(io.Discard)
+	p := newProcess(t)
 	h := New(p, Settings{})
 	ask := func(query string) eventsBody {
 		t.Helper()
@@ -292,7 +295,7 @@ func FuzzParseEventsQuery(f *testing.F) {
 }
 
 func TestDeviceAndStatus(t *testing.T) {
-	p := newProcess(io.Discard)
+	p := newProcess(t)
 	at := time.Now()
 	p.LastReload = func() Reload { return Reload{At: at, Error: "f:1: key x: no"} }
 	p.Watchdog = func() sd.WatchdogStats {
@@ -310,6 +313,7 @@ func TestDeviceAndStatus(t *testing.T) {
 	if raw, err := os.ReadFile("/etc/machine-id"); err == nil && len(raw) > 8 && strings.Contains(w.Body.String(), strings.TrimSpace(string(raw))) {
 		t.Error("the raw machine id is exposed")
 	}
+	p.Log.Info("one")
 	var s statusBody
 	w = do(h, "GET", "/api/v1/system/status", nil)
 	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil {
@@ -319,6 +323,7 @@ func TestDeviceAndStatus(t *testing.T) {
 		t.Errorf("status: %s", w.Body)
 	}
 	if s.Config.Generation != 7 || s.Config.LastReload.OK || s.Config.LastReload.Error == "" || !s.Watchdog.Enabled || s.Watchdog.IntervalSeconds != 8 ||
+		s.Logs.RecordsTotal != 1 || s.Logs.RingRecords != 1 || s.Logs.RingBytes == 0 || s.Logs.DroppedTotal != 0 || s.Logs.Streams != 0 ||
 		s.Connections != (statusConnections{1, 2, 3}) || s.RequestsTotal != 2 || s.Service.PID != os.Getpid() || s.Memory.TotalBytes == 0 {
 		t.Errorf("status: %s", w.Body)
 	}
@@ -339,7 +344,7 @@ func TestOpenAPINamesEveryRoute(t *testing.T) {
 			documented = append(documented, strings.ToUpper(method)+" "+path)
 		}
 	}
-	h := New(newProcess(io.Discard), Settings{})
+	h := New(newProcess(t), Settings{})
 	for _, r := range h.Routes() {
 		routed = append(routed, r.Method+" "+r.Path)
 	}
@@ -354,7 +359,7 @@ func TestOpenAPINamesEveryRoute(t *testing.T) {
 }
 
 func TestDrainingClosesConnections(t *testing.T) {
-	p := newProcess(io.Discard)
+	p := newProcess(t)
 	p.Draining = func() bool { return true }
 	if w := do(New(p, Settings{}), "GET", "/livez", nil); w.Header().Get("Connection") != "close" {
 		t.Error("keep-alive while draining")
@@ -362,22 +367,26 @@ func TestDrainingClosesConnections(t *testing.T) {
 }
 
 func TestRequestsAreLoggedAtDebugOnly(t *testing.T) {
-	var logs bytes.Buffer
-	p := newProcess(&logs)
+	p := newProcess(t)
 	h := New(p, Settings{})
 	do(h, "GET", "/livez", nil)
-	if logs.Len() > 0 {
-		t.Errorf("at info: %s", logs.String())
+	if all := records(p); len(all) > 0 {
+		t.Errorf("at info: %+v", all)
 	}
 	p.Log.SetLevel(logrus.DebugLevel)
 	do(h, "GET", "/livez", nil, "X-Request-Id", "dbg")
-	if s := logs.String(); !strings.Contains(s, "request_id=dbg") || !strings.Contains(s, "route=/livez") || !strings.Contains(s, "trace_id=") {
-		t.Errorf("at debug: %s", s)
+	all := records(p)
+	if len(all) != 1 {
+		t.Fatalf("at debug: %+v", all)
+	}
+	f := all[0].Fields
+	if _, err := strconv.ParseUint(f["duration_us"], 10, 64); err != nil || f["request_id"] != "dbg" || f["route"] != "/livez" || len(f["trace_id"]) != 32 {
+		t.Errorf("at debug: %+v", f)
 	}
 }
 
 func benchmark(b *testing.B, path string) {
-	p := newProcess(io.Discard)
+	p := newProcess(b)
 	for _, name := range []string{"main", "accept-http"} {
 		p.Health.Loop(name, time.Hour)
 	}

@@ -76,10 +76,10 @@ func (a *api) identify(c *gin.Context) {
 	}
 	if a.Log.IsLevelEnabled(level) {
 		a.entry(c).WithFields(logrus.Fields{
-			"status":   c.Writer.Status(),
-			"bytes":    max(c.Writer.Size(), 0),
-			"duration": time.Since(begin).String(),
-			"client":   c.Request.RemoteAddr,
+			"status":      c.Writer.Status(),
+			"bytes":       max(c.Writer.Size(), 0),
+			"duration_us": time.Since(begin).Microseconds(),
+			"client":      c.Request.RemoteAddr,
 		}).Log(level, "request answered")
 	}
 }

@@ -24,6 +24,7 @@ type statusBody struct {
 	Watchdog      statusWatchdog    `json:"watchdog"`
 	LastReset     device.Reset      `json:"last_reset"`
 	Data          statusData        `json:"data"`
+	Logs          statusLogs        `json:"logs"`
 }
 
 type statusService struct {
@@ -45,6 +46,14 @@ type statusConfig struct {
 	Sources    []string      `json:"sources"`
 	Generation uint64        `json:"generation"`
 	LastReload *statusReload `json:"last_reload"` // null before the first
+}
+
+type statusLogs struct {
+	RecordsTotal uint64 `json:"records_total"`
+	DroppedTotal uint64 `json:"dropped_total"`
+	RingRecords  int    `json:"ring_records"`
+	RingBytes    int    `json:"ring_bytes"`
+	Streams      int64  `json:"streams"`
 }
 
 type statusReload struct {
@@ -76,6 +85,7 @@ func (a *api) registerSystem(engine *gin.Engine) {
 			a.entry(c).WithError(err).Debug("the figures of the system are incomplete")
 		}
 		connections, watchdog, reload := a.Connections(), a.Watchdog(), a.LastReload()
+		logs := a.Log.Stats()
 		body := statusBody{
 			BootID:        figures.BootID,
 			UptimeSeconds: figures.UptimeSeconds,
@@ -100,6 +110,7 @@ func (a *api) registerSystem(engine *gin.Engine) {
 			},
 			LastReset: a.Device.LastReset(),
 			Data:      statusData(a.Data()),
+			Logs:      statusLogs{logs.Records, logs.Dropped, logs.RingRecords, logs.RingBytes, a.streams.Load()},
 		}
 		if body.Config.Sources == nil {
 			body.Config.Sources = []string{} // JSON: [] and not null

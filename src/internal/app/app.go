@@ -46,7 +46,7 @@ const (
 type Options struct {
 	Layers  []config.Layer
 	Version string
-	Log     *logrus.Logger
+	Log     *log.Log
 	Root    fs.FS          // the device; os.DirFS("/") but in tests
 	Hangup  chan os.Signal // each value asks for a reload
 }
@@ -92,13 +92,13 @@ func newApp(options Options) *App {
 	if err != nil {
 		a.Log.WithError(err).Warn("the identity of the device is incomplete")
 	}
-	a.server = server.New(a.Log, a.health, func(err error) {
+	a.server = server.New(a.Log.Logger, a.health, func(err error) {
 		select {
 		case a.failures <- err:
 		default: // one is enough to stop
 		}
 	})
-	a.record = newRecorder(a.Log, reader)
+	a.record = newRecorder(a.Log.Logger, reader)
 	a.process = &api.Process{
 		Log:         a.Log,
 		Health:      a.health,
@@ -214,7 +214,7 @@ func (a *App) build(number uint64, cfg *config.Config) *server.Generation {
 		MaxBodyBytes: int64(cfg.Server.MaxBodyBytes),
 	})
 	a.setLevel(cfg)
-	return server.NewGeneration(number, cfg, handler, log.Lines(a.Log, logrus.DebugLevel))
+	return server.NewGeneration(number, cfg, handler, log.Lines(a.Log.Logger, logrus.DebugLevel))
 }
 
 func (a *App) setLevel(cfg *config.Config) {
@@ -316,6 +316,7 @@ func (a *App) drain(stopWatchdog func()) {
 	a.swap.Lock()
 	a.phase.Store(draining)
 	a.swap.Unlock()
+	a.server.Generation().EndStreams() // clients come back when there is someone to answer
 	cfg := a.server.Generation().Config.Server
 	a.log(sd.Stopping(fmt.Sprintf("draining: not ready, still accepting for %v", cfg.DrainDelay), cfg.DrainDelay+cfg.DrainTimeout+stopSlack))
 	a.Log.Info("stopping: draining connections")

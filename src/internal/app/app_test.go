@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,34 +10,17 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // service is a running App with systemd's end of the notification socket.
 type service struct {
@@ -47,16 +29,41 @@ type service struct {
 	notify *net.UnixConn
 	file   string
 	url    string
-	logs   *syncBuffer
+	logs   *servicetest.Buffer
 	hangup chan os.Signal
 	cancel context.CancelFunc
 	done   chan error
 }
 
+func newLog(t *testing.T, w io.Writer) *log.Log {
+	l := log.NewText(w)
+	t.Cleanup(func() {
+		if err := l.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// wantLogged waits for a line of the log that has all texts.
+func (s *service) wantLogged(texts ...string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for line := range strings.Lines(s.logs.String()) {
+			if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("no record with %q in the log: %s", texts, s.logs)
+		}
+	}
+}
+
 // launch starts the app and waits for READY.
 func launch(t *testing.T, configuration string) *service {
 	t.Helper()
-	before := runtime.NumGoroutine()
+	servicetest.NoLeaks(t)
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "notify")
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
@@ -66,14 +73,15 @@ func launch(t *testing.T, configuration string) *service {
 	t.Setenv("NOTIFY_SOCKET", socket)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &service{
-		t: t, notify: notify, file: filepath.Join(dir, "c.toml"), logs: &syncBuffer{},
+		t: t, notify: notify, file: filepath.Join(dir, "c.toml"), logs: &servicetest.Buffer{},
 		hangup: make(chan os.Signal, 1), cancel: cancel, done: make(chan error, 1),
 	}
 	s.write(configuration)
+	logs := newLog(t, s.logs)
 	s.app = newApp(Options{
 		Layers:  []config.Layer{{Path: s.file}},
 		Version: "test",
-		Log:     log.NewText(s.logs),
+		Log:     logs,
 		Root:    os.DirFS("/"),
 		Hangup:  s.hangup,
 	})
@@ -81,14 +89,6 @@ func launch(t *testing.T, configuration string) *service {
 	t.Cleanup(func() {
 		s.stop()
 		notify.Close()
-		http.DefaultClient.CloseIdleConnections()
-		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				buf := make([]byte, 64<<10)
-				t.Errorf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
 	})
 	// The very first datagram: nothing may be said before READY.
 	if got := s.next(10 * time.Second); !strings.HasPrefix(got, "READY=1\nSTATUS=serving on ") {
@@ -178,7 +178,7 @@ const quick = "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_delay = \"0s\"\n"
 
 func TestServesAfterReadyAndStops(t *testing.T) {
 	s := launch(t, quick)
-	for _, path := range []string{"/livez", "/readyz", "/api/v1/device", "/api/v1/system/status", "/openapi.json"} {
+	for _, path := range []string{"/livez", "/readyz", "/api/v1/device", "/api/v1/system/status", "/api/v1/logs", "/openapi.json"} {
 		if code, body := s.get(path); code != 200 {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
@@ -210,9 +210,7 @@ func TestReload(t *testing.T) {
 	if v := s.status(); v.Connections.Limit != 7 || v.Config.Generation != 2 || v.Config.LastReload.OK || !strings.Contains(v.Config.LastReload.Error, "c.toml:5: key server.max_bdoy_bytes") {
 		t.Errorf("status after a bad file: %+v", v)
 	}
-	if !strings.Contains(s.logs.String(), "level=error") || !strings.Contains(s.logs.String(), "key server.max_bdoy_bytes") {
-		t.Errorf("log: %s", s.logs)
-	}
+	s.wantLogged("level=error", "key server.max_bdoy_bytes")
 
 	// A port that is taken is found before the old generation is touched.
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -278,6 +276,42 @@ func TestDrainFinishesARunningRequest(t *testing.T) {
 	}
 }
 
+// A stream of the log ends when the drain begins, long before running requests
+// are cut off, and when a reload replaces its generation.
+func TestLogStreamEnds(t *testing.T) {
+	const slow = "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_delay = \"2s\"\ndrain_timeout = \"60s\"\n"
+	s := launch(t, slow)
+	follow := func() *http.Response {
+		r, err := http.Get(s.url + "/api/v1/logs/stream")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Body.Close() })
+		return r
+	}
+	r := follow()
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	s.want("^READY=1\n")
+	if body, err := io.ReadAll(r.Body); err != nil || !strings.HasPrefix(string(body), "retry: ") {
+		t.Errorf("after a reload: %q, %v", body, err)
+	}
+	r = follow()
+	s.cancel()
+	if _, err := io.ReadAll(r.Body); err != nil {
+		t.Error(err)
+	}
+	// Still within drain_delay: the end was told at its beginning.
+	if code, body := s.get("/readyz"); code != 503 {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	begin := time.Now()
+	s.stop()
+	if d := time.Since(begin); d > 30*time.Second {
+		t.Errorf("the drain took %v", d)
+	}
+}
+
 func TestWatchdogIsNotFedWhenALoopStops(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "1500000")
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
@@ -295,9 +329,7 @@ func TestWatchdogIsNotFedWhenALoopStops(t *testing.T) {
 	if v := s.status(); !v.Watchdog.Enabled || v.Watchdog.FailuresTotal == 0 || !strings.Contains(v.Watchdog.LastError, "loop/stuck") {
 		t.Errorf("status: %+v", v.Watchdog)
 	}
-	if !strings.Contains(s.logs.String(), "level=fatal") || !strings.Contains(s.logs.String(), "loop/stuck") {
-		t.Errorf("log: %s", s.logs)
-	}
+	s.wantLogged("level=fatal", "loop/stuck")
 	loop.End()
 	for got := ""; got != "WATCHDOG=1"; {
 		if got = s.next(5 * time.Second); got == "" {
@@ -330,7 +362,7 @@ func TestStartFailures(t *testing.T) {
 		if err := os.WriteFile(file, []byte(tc.configuration), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := Run(context.Background(), Options{Layers: []config.Layer{{Path: file}}, Log: log.NewText(io.Discard), Root: os.DirFS("/")})
+		err := Run(context.Background(), Options{Layers: []config.Layer{{Path: file}}, Log: newLog(t, io.Discard), Root: os.DirFS("/")})
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("error %v, want %q", err, tc.want)
 		}
@@ -344,7 +376,7 @@ func TestSecondInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("RUNTIME_DIRECTORY", dir)
-	err = Run(context.Background(), Options{Log: log.NewText(io.Discard), Root: os.DirFS("/")})
+	err = Run(context.Background(), Options{Log: newLog(t, io.Discard), Root: os.DirFS("/")})
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("another gin-edged (pid %d) is running", os.Getpid())) {
 		t.Errorf("second instance: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
 
 func (s *service) events() (items []events.Item) {
@@ -103,7 +104,9 @@ func TestEventsOutliveTheProcess(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("[log]\nlevle = \"info\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := Run(context.Background(), Options{Layers: []config.Layer{{Path: first.file}, {Path: bad}}, Log: log.NewText(io.Discard), Root: os.DirFS("/")})
+	logs := log.NewText(io.Discard)
+	defer logs.Close(context.Background())
+	err := Run(context.Background(), Options{Layers: []config.Layer{{Path: first.file}, {Path: bad}}, Log: logs, Root: os.DirFS("/")})
 	if err == nil {
 		t.Fatal("the bad file was accepted")
 	}
@@ -121,7 +124,7 @@ func TestEventsOutliveTheProcess(t *testing.T) {
 
 func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 	reader, _ := device.NewReader(os.DirFS("/"))
-	r := newRecorder(log.NewText(io.Discard), reader)
+	r := newRecorder(servicetest.TextLogger(io.Discard), reader)
 	for _, text := range []string{
 		"loop/main: no beat for 4.1 s, limit 4.0 s", "loop/main: no beat for 12.9 s, limit 4.0 s",
 		"loop/accept-http: no beat for 4.1 s, limit 4.0 s", "loop/accept-http: no beat for 5.1 s, limit 4.0 s",

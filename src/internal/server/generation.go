@@ -24,12 +24,28 @@ type Generation struct {
 	inbox *inbox
 	open  atomic.Int64  // connections that it was handed and has not closed
 	ended chan struct{} // closed when the goroutine of Serve has returned
+
+	// EndStreams ends the context of Ending. Other requests go on.
+	EndStreams context.CancelFunc
+}
+
+type endingKey struct{}
+
+// Ending returns the context that ends when requests that would go on without
+// an end have to: the generation that serves the request of ctx is replaced,
+// or the service stops.
+func Ending(ctx context.Context) context.Context {
+	if ending, ok := ctx.Value(endingKey{}).(context.Context); ok {
+		return ending
+	}
+	return context.Background() // no generation serves it
 }
 
 // NewGeneration builds a generation and starts its serving goroutine, which
 // ends with Server.Swap to a later one, Server.Drain or Close. errorLog takes
 // what net/http has to say about connections.
 func NewGeneration(number uint64, cfg *config.Config, handler http.Handler, errorLog io.Writer) *Generation {
+	ending, endStreams := context.WithCancel(context.Background())
 	g := &Generation{
 		Number: number,
 		Config: cfg,
@@ -44,14 +60,16 @@ func NewGeneration(number uint64, cfg *config.Config, handler http.Handler, erro
 			// "OPTIONS *" would be answered past the handler.
 			DisableGeneralOptionsHandler: true,
 			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+				ctx = context.WithValue(ctx, endingKey{}, ending)
 				if c.(*trackedConn).self {
 					return context.WithValue(ctx, selfKey{}, true)
 				}
 				return ctx
 			},
 		},
-		inbox: newInbox(),
-		ended: make(chan struct{}),
+		inbox:      newInbox(),
+		ended:      make(chan struct{}),
+		EndStreams: endStreams,
 	}
 	go func() {
 		defer close(g.ended)
@@ -63,6 +81,7 @@ func NewGeneration(number uint64, cfg *config.Config, handler http.Handler, erro
 
 // Close drops a generation with all its connections, at once.
 func (g *Generation) Close() {
+	g.EndStreams()
 	_ = g.inbox.Close()
 	_ = g.http.Close()
 	<-g.ended
@@ -76,6 +95,7 @@ func (g *Generation) Close() {
 // each connection ends with its next answer, or when it sends none within
 // read_header_timeout; those that idle between requests are closed at once.
 func (g *Generation) shutdown(ctx context.Context) error {
+	g.EndStreams()
 	_ = g.inbox.Close()
 	<-g.ended
 	g.http.SetKeepAlivesEnabled(false)

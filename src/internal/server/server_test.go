@@ -2,7 +2,6 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,63 +18,29 @@ import (
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
-
-// leakCheck fails the test when goroutines are left after everything that the
-// test registers later has been cleaned up.
-func leakCheck(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
-		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				buf := make([]byte, 64<<10)
-				t.Errorf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
-	})
-}
 
 type fixture struct {
 	*Server
 	registry *health.Registry
 	cfg      *config.Config
 	addr     string
-	logs     *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	logs     *servicetest.Buffer
 }
 
 func newFixture(t *testing.T, handler http.Handler, change func(*config.Config)) *fixture {
 	t.Helper()
-	leakCheck(t)
+	servicetest.NoLeaks(t)
 	cfg := config.Default()
 	cfg.Server.Listen = []string{"127.0.0.1:0"}
 	cfg.Server.DrainTimeout = 2 * time.Second
 	if change != nil {
 		change(cfg)
 	}
-	f := &fixture{registry: &health.Registry{}, cfg: cfg, logs: &syncBuffer{}}
-	f.Server = New(log.NewText(f.logs), f.registry, func(err error) { t.Errorf("accept loop: %v", err) })
+	f := &fixture{registry: &health.Registry{}, cfg: cfg, logs: &servicetest.Buffer{}}
+	f.Server = New(servicetest.TextLogger(f.logs), f.registry, func(err error) { t.Errorf("accept loop: %v", err) })
 	sockets, err := f.Open(cfg.Server.Listen, "FILE")
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +231,7 @@ func TestPortTaken(t *testing.T) {
 	f := newFixture(t, text("ok"), nil)
 	_, port, _ := net.SplitHostPort(f.addr)
 	want := fmt.Sprintf("listen on %s: address already in use; another program holds port %s: stop it or change server.listen in FILE", f.addr, port)
-	other := New(log.NewText(io.Discard), &health.Registry{}, nil)
+	other := New(servicetest.TextLogger(io.Discard), &health.Registry{}, nil)
 	if _, err := other.Open([]string{"127.0.0.1:0", f.addr}, "FILE"); err == nil || err.Error() != want {
 		t.Errorf("error %v\nwant  %s", err, want)
 	}
@@ -345,7 +309,7 @@ func TestSelfRequestOfABlockedChain(t *testing.T) {
 }
 
 func TestSelfRequestWithoutAServingGoroutine(t *testing.T) {
-	s := New(log.NewText(io.Discard), &health.Registry{}, nil)
+	s := New(servicetest.TextLogger(io.Discard), &health.Registry{}, nil)
 	s.generation.Store(&Generation{inbox: newInbox()}) // nobody accepts
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -361,13 +325,13 @@ func (brokenListener) SetDeadline(time.Time) error { return nil }
 func (brokenListener) Accept() (net.Conn, error)   { return nil, syscall.EMFILE }
 
 func TestAcceptThatFailsBringsNoBeat(t *testing.T) {
-	leakCheck(t)
+	servicetest.NoLeaks(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry, logs := &health.Registry{}, &syncBuffer{}
-	s := New(log.NewText(logs), registry, func(err error) { t.Errorf("gave up: %v", err) })
+	registry, logs := &health.Registry{}, &servicetest.Buffer{}
+	s := New(servicetest.TextLogger(logs), registry, func(err error) { t.Errorf("gave up: %v", err) })
 	change, err := s.Adopt([]net.Listener{brokenListener{ln}})
 	if err != nil {
 		t.Fatal(err)
@@ -386,13 +350,13 @@ func TestAcceptThatFailsBringsNoBeat(t *testing.T) {
 }
 
 func TestAcceptLoopThatEndsIsReported(t *testing.T) {
-	leakCheck(t)
+	servicetest.NoLeaks(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
-	s := New(log.NewText(io.Discard), &health.Registry{}, func(err error) { failed <- err })
+	s := New(servicetest.TextLogger(io.Discard), &health.Registry{}, func(err error) { failed <- err })
 	change, err := s.Adopt([]net.Listener{ln})
 	if err != nil {
 		t.Fatal(err)
@@ -403,6 +367,45 @@ func TestAcceptLoopThatEndsIsReported(t *testing.T) {
 		t.Errorf("reported %v", err)
 	}
 	if err := s.Drain(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A request without an end of its own ends with its generation, and neither a
+// reload nor a drain waits for it longer than it takes to notice.
+func TestStreamsEndWithTheirGeneration(t *testing.T) {
+	entered := make(chan struct{})
+	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		entered <- struct{}{}
+		<-Ending(r.Context()).Done()
+		if r.Context().Err() != nil {
+			t.Error("the request was cut off")
+		}
+		_, _ = io.WriteString(w, "end")
+	})
+	f := newFixture(t, stream, func(c *config.Config) { c.Server.DrainTimeout = time.Minute })
+	follow := func() <-chan string {
+		answer := make(chan string, 1)
+		c := dial(t, f.addr)
+		go func() {
+			_, body := get(t, c)
+			answer <- body
+		}()
+		<-entered
+		return answer
+	}
+	answer := follow()
+	f.Swap(NewGeneration(2, f.cfg, stream, f.logs), nil)
+	if body := <-answer; body != "end" {
+		t.Errorf("after a reload: %q", body)
+	}
+	answer = follow()
+	f.Generation().EndStreams()
+	if body := <-answer; body != "end" {
+		t.Errorf("before a drain: %q", body)
+	}
+	if err := f.Drain(context.Background()); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,284 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/sirupsen/logrus"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
+)
+
+const (
+	headerLastEventID = "Last-Event-Id"
+
+	defaultLogLimit = 100
+	maxLogLimit     = 1000
+
+	// logBatch is how many records are taken from the ring at once. A client
+	// that reads slowly keeps no more than these from being freed.
+	logBatch = 8
+
+	// Streams have no end of their own, so they must not take all connections.
+	maxStreams = 8
+
+	// streamHeartbeat is what the HTML standard advises against proxies that
+	// drop silent connections (server-sent events, section 9.2.7).
+	streamHeartbeat = 15 * time.Second
+	// streamWrite is how long a client may take nothing before it is cut off.
+	streamWrite = 10 * time.Second
+	// streamEnd is how long the end of a stream may take to be sent: a drain
+	// waits for it.
+	streamEnd   = time.Second
+	streamRetry = 3 * time.Second
+)
+
+type logRecord struct {
+	Time     time.Time         `json:"time"`
+	Level    string            `json:"level"`
+	Message  string            `json:"message"`
+	Fields   map[string]string `json:"fields"`
+	Sequence uint64            `json:"sequence"`
+}
+
+func logJSON(r *log.Record) []byte {
+	body := logRecord{r.Time.UTC(), log.LevelName(r.Level), r.Message, make(map[string]string, len(r.Fields)), r.Sequence}
+	for _, f := range r.Fields {
+		body.Fields[f.Key] = f.Value
+	}
+	return mustJSON(body)
+}
+
+// mustJSON is for values of strings and numbers, which cannot fail.
+func mustJSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+func (a *api) registerLogs(engine *gin.Engine) {
+	get(engine, "/api/v1/logs", a.logs)
+	get(engine, "/api/v1/logs/stream", a.streamLogs)
+}
+
+func (a *api) logs(c *gin.Context) {
+	q, err := parseLogQuery(c.Request, "cursor", "level", "limit")
+	if err != nil {
+		a.problem(c, http.StatusBadRequest, err.Error())
+		return
+	}
+	if q.cursor == nil {
+		back := a.Log.Back(q.level, q.limit)
+		q.cursor = &back
+	}
+	page := a.Log.After(*q.cursor, q.level, min(q.limit, logBatch))
+	reset, missed := page.Reset, page.Missed
+	var next log.Cursor
+	c.Header("Content-Type", "application/json; charset=utf-8")
+	w := c.Writer
+	_, err = io.WriteString(w, `{"records":[`)
+	for sent := 0; ; {
+		for _, r := range page.Records {
+			if err != nil {
+				return // the client has gone
+			}
+			if sent > 0 {
+				_, _ = io.WriteString(w, ",")
+			}
+			_, err = w.Write(logJSON(r))
+			sent++
+		}
+		next = page.Next
+		if len(page.Records) == 0 || sent == q.limit {
+			break
+		}
+		page = a.Log.After(next, q.level, min(q.limit-sent, logBatch))
+		if page.Missed > 0 {
+			break // the next answer says so
+		}
+	}
+	_, _ = fmt.Fprintf(w, `],"cursor":"%s","reset":%t,"missed":%d}`, next, reset, missed)
+}
+
+type logQuery struct {
+	cursor *log.Cursor // nil without one
+	level  logrus.Level
+	limit  int
+}
+
+// parseLogQuery reads the parameters of the query, of which only those named
+// are allowed.
+func parseLogQuery(r *http.Request, allowed ...string) (logQuery, error) {
+	// Without a level: all that log.level lets through.
+	q := logQuery{level: logrus.DebugLevel, limit: defaultLogLimit}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return q, fmt.Errorf("the query is malformed: %w", err)
+	}
+	for name, list := range values {
+		value := list[0]
+		switch {
+		case !slices.Contains(allowed, name):
+			return q, fmt.Errorf("unknown parameter %q; known are %s", name, strings.Join(allowed, ", "))
+		case len(list) > 1:
+			return q, fmt.Errorf("parameter %s is there %d times; once is allowed", name, len(list))
+		case name == "cursor":
+			err = q.setCursor("parameter cursor", value)
+		case name == "level":
+			if q.level, err = log.ParseLevel(value); err != nil {
+				err = fmt.Errorf("parameter level: %w", err)
+			}
+		case name == "limit":
+			limit, e := strconv.ParseUint(value, 10, 32)
+			if e != nil || limit < 1 || limit > maxLogLimit {
+				err = fmt.Errorf("parameter limit: %q is not a number from 1 to %d", value, maxLogLimit)
+			}
+			q.limit = int(limit)
+		}
+		if err != nil {
+			return q, err
+		}
+	}
+	return q, nil
+}
+
+func (q *logQuery) setCursor(what, text string) error {
+	c, err := log.ParseCursor(text)
+	if err != nil {
+		return fmt.Errorf("%s: %q %w; allowed is what an earlier answer gave as cursor or id", what, text, err)
+	}
+	q.cursor = &c
+	return nil
+}
+
+// streamLogs sends server-sent events
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+func (a *api) streamLogs(c *gin.Context) {
+	q, err := parseLogQuery(c.Request, "cursor", "level")
+	// A browser that connects again keeps its URL: its header is the newer one.
+	if id := c.Request.Header.Values(headerLastEventID); err == nil && len(id) > 0 && id[0] != "" {
+		if len(id) > 1 {
+			err = errors.New("header Last-Event-ID is there more than once")
+		} else {
+			err = q.setCursor("header Last-Event-ID", id[0])
+		}
+	}
+	if err != nil {
+		a.problem(c, http.StatusBadRequest, err.Error())
+		return
+	}
+	if a.streams.Add(1) > maxStreams {
+		a.streams.Add(-1)
+		c.Header("Retry-After", strconv.Itoa(int(streamRetry.Seconds())))
+		a.problem(c, http.StatusServiceUnavailable, fmt.Sprintf("all %d log streams are in use", maxStreams))
+		return
+	}
+	defer a.streams.Add(-1)
+	c.Header("Content-Type", "text/event-stream")
+	if c.Request.Method == http.MethodHead {
+		return
+	}
+	cursor := a.Log.End()
+	if q.cursor != nil {
+		cursor = *q.cursor
+	}
+	ending := server.Ending(c.Request.Context())
+	s := &eventStream{w: c.Writer, control: http.NewResponseController(c.Writer), ending: ending}
+	defer s.cutOff()()
+	// server.read_timeout and write_timeout are for requests that end. A client
+	// that has gone shows when it is written to.
+	_ = s.control.SetReadDeadline(time.Time{})
+	// The id lets a client resume that has seen no event yet.
+	s.send("retry: %d\nid: %s\n\n", streamRetry.Milliseconds(), cursor)
+	s.flush()
+	a.follow(c.Request.Context(), s, cursor, q.level)
+}
+
+// follow sends until the client has gone or the generation ends. A stream keeps
+// no records of its own: what the ring has no more when a slow client comes to
+// it is a gap.
+func (a *api) follow(ctx context.Context, s *eventStream, cursor log.Cursor, level logrus.Level) {
+	heartbeat := time.NewTicker(streamHeartbeat)
+	defer heartbeat.Stop()
+	for s.err == nil && ctx.Err() == nil && s.ending.Err() == nil {
+		// Before the look, so that no record falls between the two.
+		changed := a.Log.Changed()
+		page := a.Log.After(cursor, level, logBatch)
+		if page.Reset || page.Missed > 0 {
+			s.send("event: gap\ndata: {\"missed\":%d,\"reset\":%t}\n\n", page.Missed, page.Reset)
+		}
+		for _, r := range page.Records {
+			s.send("id: %s\nevent: log\ndata: %s\n\n", page.Next.At(r), logJSON(r))
+		}
+		if page.Next != cursor {
+			cursor = page.Next
+			s.flush()
+			continue // there may be more
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.ending.Done():
+		case <-changed:
+		case <-heartbeat.C:
+			// A comment, and how far the client is: records that its level
+			// hides are none that it has missed.
+			s.send(":\nid: %s\n\n", cursor)
+			s.flush()
+		}
+	}
+}
+
+// eventStream writes until ending ends, and keeps the first error.
+type eventStream struct {
+	w       io.Writer
+	control *http.ResponseController
+	ending  context.Context
+	err     error
+}
+
+func (s *eventStream) send(format string, args ...any) {
+	if s.err == nil {
+		s.err = s.control.SetWriteDeadline(time.Now().Add(streamWrite))
+	}
+	if s.err == nil {
+		// After the deadline was set: else it could undo that of cutOff.
+		s.err = s.ending.Err()
+	}
+	if s.err == nil {
+		_, s.err = fmt.Fprintf(s.w, format, args...)
+	}
+}
+
+func (s *eventStream) flush() {
+	if s.err == nil {
+		s.err = s.control.Flush()
+	}
+}
+
+// cutOff makes a write that hangs when ending ends fail soon afterwards. What
+// it returns undoes that, and is called before the handler returns.
+func (s *eventStream) cutOff() (undo func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(s.ending, func() {
+		defer close(done)
+		_ = s.control.SetWriteDeadline(time.Now().Add(streamEnd))
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
+}
