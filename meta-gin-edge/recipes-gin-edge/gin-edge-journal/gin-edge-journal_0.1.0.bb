@@ -20,16 +20,14 @@ REQUIRED_DISTRO_FEATURES = "systemd"
 
 GIN_EDGE_LOG_PROFILE ?= "volatile"
 
-python () {
-    profile = d.getVar('GIN_EDGE_LOG_PROFILE')
-    if profile not in ('volatile', 'persistent'):
-        raise bb.parse.SkipRecipe('GIN_EDGE_LOG_PROFILE is "%s": set it to "volatile" or "persistent"' % profile)
-}
-
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
 do_install() {
+    case "${GIN_EDGE_LOG_PROFILE}" in
+    volatile | persistent) ;;
+    *) bbfatal "GIN_EDGE_LOG_PROFILE is \"${GIN_EDGE_LOG_PROFILE}\": set it to \"volatile\" or \"persistent\"" ;;
+    esac
     install -D -m 0644 ${S}/${GIN_EDGE_LOG_PROFILE}.conf ${D}${systemd_unitdir}/journald.conf.d/20-gin-edge.conf
     if [ ${GIN_EDGE_LOG_PROFILE} = persistent ]; then
         install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/var-volatile-log-journal.mount

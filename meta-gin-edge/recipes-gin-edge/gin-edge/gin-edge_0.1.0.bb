@@ -55,9 +55,9 @@ FILES:${PN}-units = "${systemd_system_unitdir}/gin-edged.service"
 FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service ${systemd_unitdir}/system-preset"
 FILES:${PN} += "${nonarch_libdir}/sysusers.d"
 RDEPENDS:${PN}-firewall = "iptables iptables-modules"
+RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
 # A kernel that has them built in has no such packages.
 RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit"
-RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
 
 SYSTEMD_PACKAGES = "${PN}-units ${PN}-firewall"
 SYSTEMD_SERVICE:${PN}-units = "gin-edged.service"

@@ -5,8 +5,8 @@ SECTION = "net"
 
 inherit packagegroup
 
-# firewall: default drop, what the sockets declare is open. watchdog: hardware -> systemd -> service -> reboot,
-# and the cause of the last reset. journal: GIN_EDGE_LOG_PROFILE.
-GIN_EDGE_PARTS ?= "firewall watchdog journal"
+# What a product may leave out. Firewall: default drop, what the sockets declare is open. Journal:
+# GIN_EDGE_LOG_PROFILE. Watchdog: hardware, systemd, service, reboot, and the cause of the last reset.
+GIN_EDGE_PARTS ?= "gin-edge-firewall gin-edge-journal gin-edge-watchdog"
 
-RDEPENDS:${PN} = "gin-edge ${@' '.join('gin-edge-' + part for part in d.getVar('GIN_EDGE_PARTS').split())}"
+RDEPENDS:${PN} = "${GIN_EDGE_PARTS} gin-edge"
