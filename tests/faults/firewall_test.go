@@ -175,7 +175,7 @@ func TestFirewallScan(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, a := range answers {
-				t.Fatalf("during the reload %v answers: %s", a.port, a.kind)
+				t.Fatalf("during the reload %v answers port %d: %s", a.port, a.to, a.kind)
 			}
 		}
 		answers, err := s.scan(declared, uint16(23000+rounds%1000))

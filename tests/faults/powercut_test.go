@@ -44,6 +44,7 @@ type recording struct {
 	phases      []phase
 	checkpoints []checkpoint
 	boot        time.Duration
+	cycles      string // in the order of units, as the first boot found them
 	noEvents    string // why the events could not be recorded
 }
 
@@ -151,6 +152,7 @@ func record() (result *recording, err error) {
 
 	// Boot is over when the units have settled; the guest is not idle then.
 	sh("systemctl is-system-running --wait; mountpoint /data")
+	rec.cycles = sh("journalctl -b -q --no-pager -o cat | grep -ai 'ordering cycle' || :")
 	check()
 	phaseEnds("first boot")
 
@@ -265,6 +267,9 @@ func TestRootUntouched(t *testing.T) {
 	r := begin(t, "none", "first boot, writes, flood: is / written?")
 	rec := needRecording(t)
 	r.took = fmt.Sprintf("first boot %.1f s", rec.boot.Seconds())
+	if rec.cycles != "" {
+		t.Errorf("ordering cycles:\n%s", rec.cycles)
+	}
 	base, err := os.Open(rec.kit.base)
 	if err != nil {
 		t.Fatal(err)

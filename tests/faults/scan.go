@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -371,8 +372,8 @@ func (s *scanner) settle(limit time.Duration) error {
 	}
 }
 
-// scan asks each port once, from ports of ours that begin at from, and returns
-// what came back.
+// scan asks each port once, from up to 200 ports of ours that begin at from, and
+// returns what came back to these.
 func (s *scanner) scan(ports []port, from uint16) ([]answer, error) {
 	const batch = 200 // less than a network card takes at a time
 	s.take()
@@ -390,7 +391,8 @@ func (s *scanner) scan(ports []port, from uint16) ([]answer, error) {
 	if err := s.settle(time.Minute); err != nil {
 		return nil, err
 	}
-	return s.take(), nil
+	// A connection of an earlier scan may still be asking for its end.
+	return slices.DeleteFunc(s.take(), func(a answer) bool { return a.to < from || a.to >= from+batch }), nil
 }
 
 // take returns the answers since the last call.
