@@ -96,7 +96,7 @@ func start(name, disk, script string, args ...string) (*machine, error) {
 		return fail(err)
 	}
 	m.boot = time.Duration(seconds * float64(time.Second))
-	bootTimeout = min(firstTimeout, max(3*time.Minute, 5*m.boot))
+	bootTimeout = min(firstTimeout, max(8*time.Minute, 5*m.boot))
 	return m, nil
 }
 
@@ -378,7 +378,8 @@ func (r *result) note(t *testing.T, m *machine, back recovery, causes ...string)
 }
 
 // warm is how long an orderly reboot takes from the reset to 200. A cold boot
-// is no measure: emulated, it is three times as fast as one after a reset.
+// is no measure: emulated, it was seen to be several times as fast as one after
+// a reset.
 var warm time.Duration
 
 // rebootInOrder measures it. The shell has to be logged in again.
