@@ -67,7 +67,11 @@ func TestHandlerFaults(t *testing.T) {
 func TestReboot(t *testing.T) {
 	r := begin(t, "none", "systemctl reboot")
 	m := running(t)
+	id := m.run(t, "cat /etc/machine-id")
 	r.note(t, m, m.rebootInOrder(t), "reboot")
+	if now := m.run(t, "cat /etc/machine-id"); now != id {
+		t.Errorf("the machine id was %s, is %s", id, now)
+	}
 	m.wantHealthy(t)
 }
 
