@@ -20,9 +20,11 @@ type Guest struct {
 	FirstAnswer string // the line that tells the seconds
 	SerialLog   string
 	ConsolePath string
+	QMPPath     string
 
 	cmd  *exec.Cmd
 	done chan error
+	qmp  *QMP
 }
 
 // Start runs the script and waits until it has printed the guest's URL. How
@@ -58,6 +60,8 @@ func Start(script string, args ...string) (*Guest, error) {
 			g.SerialLog = value
 		case "console":
 			g.ConsolePath = value
+		case "qmp":
+			g.QMPPath = value
 		case "url":
 			g.URL = value
 		}
@@ -90,4 +94,34 @@ func (g *Guest) Stop() error {
 	_ = g.cmd.Process.Signal(syscall.SIGTERM)
 	<-g.done
 	return errors.New("the guest was not powered down within 90 s")
+}
+
+// QMP returns the one connection to QEMU's machine protocol.
+func (g *Guest) QMP() (*QMP, error) {
+	if g.qmp == nil {
+		q, err := DialQMP(g.QMPPath)
+		if err != nil {
+			return nil, err
+		}
+		g.qmp = q
+	}
+	return g.qmp, nil
+}
+
+// Kill ends QEMU at once, as a loss of power does. What the guest has written
+// is in its disk image; see package faults for a disk that loses it, too.
+func (g *Guest) Kill() error {
+	q, err := g.QMP()
+	if err != nil {
+		return errors.Join(err, g.Stop())
+	}
+	// QEMU may be gone before its answer is.
+	quitErr := q.Execute("quit", nil, nil)
+	_ = q.Close()
+	select {
+	case <-g.done: // how the script ends is its own affair
+		return nil
+	case <-time.After(90 * time.Second):
+		return errors.Join(errors.New("QEMU did not end within 90 s"), quitErr, g.Stop())
+	}
 }

@@ -1,0 +1,285 @@
+package faults
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// listening is a port that nobody declared; the guest listens on it during a
+// scan.
+const listening = 8081
+
+// outside puts a scanner on the guest's network. It stays over resets.
+func (m *machine) outside(t *testing.T) *scanner {
+	t.Helper()
+	connect := func(name, filter string, more map[string]any) net.Conn {
+		t.Helper()
+		path := filepath.Join(m.dir, name)
+		if err := m.qmp.Execute("chardev-add", map[string]any{"id": name, "backend": map[string]any{
+			"type": "socket", "data": map[string]any{
+				"addr":   map[string]any{"type": "unix", "data": map[string]any{"path": path}},
+				"server": true, "wait": false,
+			},
+		}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		object := map[string]any{"qom-type": filter, "id": "filter-" + name, "netdev": "net"}
+		for key, value := range more {
+			object[key] = value
+		}
+		if err := m.qmp.Execute("object-add", object, nil); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if !m.ended {
+				_ = m.qmp.Execute("object-del", map[string]any{"id": "filter-" + name}, nil)
+				_ = m.qmp.Execute("chardev-remove", map[string]any{"id": name}, nil)
+			}
+		})
+		return conn
+	}
+	// QEMU names the directions after the network: what it sends to the guest
+	// is tx.
+	in := connect("in", "filter-redirector", map[string]any{"queue": "tx", "indev": "in"})
+	out := connect("out", "filter-mirror", map[string]any{"queue": "rx", "outdev": "out"})
+	var cards []struct {
+		MAC string `json:"main-mac"`
+	}
+	if err := m.qmp.Execute("query-rx-filter", nil, &cards); err != nil || len(cards) != 1 {
+		t.Fatalf("query-rx-filter: %v, %v", cards, err)
+	}
+	mac, err := net.ParseMAC(cards[0].MAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// /proc knows the addresses without any tool.
+	local := m.run(t, "grep -m1 ' 20 .. ' /proc/net/if_inet6 | cut -d' ' -f1")
+	bytes, err := hex.DecodeString(local)
+	if err != nil || len(bytes) != 16 {
+		t.Fatalf("no link-local address: %q", local)
+	}
+	s := startScanner(in, out, mac, netip.MustParseAddr("10.0.2.15"), netip.AddrFrom16([16]byte(bytes)))
+	t.Cleanup(func() { _ = s.close() })
+	return s
+}
+
+// listen opens the undeclared port with PID 1, on all addresses.
+func (m *machine) listen(t *testing.T) {
+	t.Helper()
+	m.run(t, fmt.Sprintf("systemd-run -q --unit=undeclared --socket-property=ListenStream=%d sleep infinity", listening))
+	t.Cleanup(func() {
+		if !t.Failed() {
+			m.run(t, "systemctl stop undeclared.socket")
+		}
+	})
+}
+
+func both(proto byte, numbers ...uint16) []port {
+	var ports []port
+	for _, number := range numbers {
+		ports = append(ports, port{false, proto, number}, port{true, proto, number})
+	}
+	return ports
+}
+
+// declared is what the rules open for new connections.
+var declared = both(protoTCP, 80)
+
+// wantOnlyDeclared checks the answers of a scan.
+func wantOnlyDeclared(t *testing.T, when string, answers []answer) {
+	t.Helper()
+	for _, a := range answers {
+		if a.kind != answerOpen || !slices.Contains(declared, a.port) {
+			t.Errorf("%s: %v answers: %s", when, a.port, a.kind)
+		}
+	}
+	for _, p := range declared {
+		if !slices.ContainsFunc(answers, func(a answer) bool { return a.port == p }) {
+			t.Errorf("%s: %v does not answer", when, p)
+		}
+	}
+}
+
+func TestFirewallScan(t *testing.T) {
+	r := begin(t, "port scan from outside", "before, during and after a reload")
+	m := running(t)
+	m.listen(t)
+	s := m.outside(t)
+
+	// The scanner sees the listener as soon as the filter lets it, so that its
+	// silence says something.
+	undeclared := both(protoTCP, listening)
+	tables := []string{"iptables", "ip6tables"}
+	for _, tool := range tables {
+		m.run(t, fmt.Sprintf("%s -w -I INPUT -p tcp --dport %d -j ACCEPT", tool, listening))
+	}
+	answers, err := s.scan(undeclared, 20000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range undeclared {
+		if !slices.ContainsFunc(answers, func(a answer) bool { return a.port == p && a.kind == answerOpen }) {
+			t.Fatalf("%v is open for the proof, but the scanner does not see it: %v", p, answers)
+		}
+	}
+	for _, tool := range tables {
+		m.run(t, fmt.Sprintf("%s -w -D INPUT -p tcp --dport %d -j ACCEPT", tool, listening))
+	}
+
+	last := uint16(1100)
+	if *setFlag == "full" {
+		last = 65535
+	}
+	ports := append(slices.Clone(undeclared), both(protoUDP, 53, 67, 68, 69, 123, 137, 161, 500, 514, 546, 547, 1900, 5353, 5355, 33434)...)
+	for number := uint16(1); ; number++ {
+		if number != listening {
+			ports = append(ports, both(protoTCP, number)...)
+		}
+		if number == last {
+			break
+		}
+	}
+	// The two ports of DHCP's clients are open to its servers' port alone, and
+	// we ask from others.
+	begin := time.Now()
+	if answers, err = s.scan(ports, 21000); err != nil {
+		t.Fatal(err)
+	}
+	wantOnlyDeclared(t, "before the reload", answers)
+	r.took = fmt.Sprintf("%d ports in %.0f s", len(ports), time.Since(begin).Seconds())
+
+	// Again and again while the rules are being replaced.
+	m.run(t, "(sleep 1; for n in 1 2 3 4 5; do systemctl reload gin-edge-firewall.service || echo failed; done >/run/reloads 2>&1; touch /run/reloaded) >/dev/null 2>&1 &")
+	s.take()
+	rounds, answered, leaked := 0, map[port]int{}, map[port]int{}
+	stop := time.Now().Add(runTimeout)
+	for done := false; !done; rounds++ {
+		// Is it over? Asked before the round, so that one follows the end.
+		_, status := m.try(t, "test -e /run/reloaded")
+		done = status == 0
+		for range 40 {
+			answers, err := s.scan(append(slices.Clone(undeclared), both(protoTCP, 22)...), 22000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range answers {
+				leaked[a.port]++
+			}
+		}
+		answers, err := s.scan(declared, uint16(23000+rounds%1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range answers {
+			answered[a.port]++
+		}
+		if time.Now().After(stop) {
+			t.Fatal("the reloads do not end")
+		}
+	}
+	for p, times := range leaked {
+		t.Errorf("during the reload %v answered %d times of %d", p, times, rounds*40)
+	}
+	for _, p := range declared {
+		if answered[p] != rounds {
+			t.Errorf("during the reload %v answered %d of %d times", p, answered[p], rounds)
+		}
+	}
+	if failed := m.run(t, "cat /run/reloads; rm -f /run/reloads /run/reloaded"); failed != "" {
+		t.Errorf("a reload failed: %s", failed)
+	}
+	if answers, err = s.scan(ports[:min(len(ports), 400)], 24000); err != nil {
+		t.Fatal(err)
+	}
+	answersOf, err := s.scan(declared, 25000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantOnlyDeclared(t, "after the reload", append(answers, answersOf...))
+	r.cause = fmt.Sprintf("open: tcp/80 over IPv4 and IPv6; %d rounds during 5 reloads", rounds)
+	m.wantHealthy(t)
+}
+
+// The rules are in force before anything brings an address up.
+func TestFirewallFirst(t *testing.T) {
+	r := begin(t, "early boot", "order of units")
+	m := running(t)
+	stamp := func(property, unit string) int {
+		t.Helper()
+		value, err := strconv.Atoi(m.run(t, "systemctl show -P "+property+" "+unit))
+		if err != nil || value == 0 {
+			t.Fatalf("%s of %s: %d, %v", property, unit, value, err)
+		}
+		return value
+	}
+	loaded := stamp("ExecMainExitTimestampMonotonic", "gin-edge-firewall.service")
+	network := stamp("ExecMainStartTimestampMonotonic", "systemd-networkd.service")
+	r.cause = fmt.Sprintf("rules %.1f s, networkd %.1f s", float64(loaded)/1e6, float64(network)/1e6)
+	if loaded >= network {
+		t.Errorf("the rules were loaded at %d us, systemd-networkd started at %d us", loaded, network)
+	}
+	for property, unit := range map[string]string{"After": "systemd-networkd.service", "Requires": "systemd-networkd.service"} {
+		if units := m.run(t, "systemctl show -P "+property+" "+unit); !slices.Contains(strings.Fields(units), "gin-edge-firewall.service") {
+			t.Errorf("%s=%s of %s has no gin-edge-firewall.service", property, units, unit)
+		}
+	}
+}
+
+// A whole boot under fire: of the ports of a closed device not one answers, at
+// no time.
+func TestFirewallEarlyBoot(t *testing.T) {
+	inFull(t)
+	r := begin(t, "early boot", "scanned through a reboot")
+	m := running(t)
+	s := m.outside(t)
+	ports := both(protoTCP, 22, 23, 111, 443, 5355, listening)
+	stop, ended := make(chan struct{}), make(chan int)
+	go func() {
+		sent := 0
+		defer func() { ended <- sent }()
+		for {
+			for n, p := range append(slices.Clone(ports), declared...) {
+				if s.ask(p, uint16(30000+sent%10000+n)) != nil {
+					return
+				}
+			}
+			sent += len(ports) + len(declared)
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	back := m.reset(t, 3*time.Minute, func() { m.later(t, "systemctl reboot") })
+	close(stop)
+	sent := <-ended
+	if err := s.settle(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	r.note(t, m, back, "reboot")
+	answers := s.take()
+	open := 0
+	for _, a := range answers {
+		if !slices.Contains(declared, a.port) {
+			t.Errorf("%v answers: %s", a.port, a.kind)
+		}
+		open++
+	}
+	if open == 0 {
+		t.Error("nothing answered, the declared port neither: the scan did not reach the guest")
+	}
+	r.cause += fmt.Sprintf(", %d probes, %d answers", sent, open)
+}

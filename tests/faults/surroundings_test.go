@@ -1,0 +1,119 @@
+package faults
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A boot without network: it is the cable that is missing, and no unit fails.
+func TestOffline(t *testing.T) {
+	inFull(t)
+	r := begin(t, "no network", "link down over a reboot")
+	m := running(t)
+	link := func(up bool) {
+		t.Helper()
+		if err := m.qmp.Execute("set_link", map[string]any{"name": "net", "up": up}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link(false)
+	defer link(true)
+	m.qmp.Forget()
+	m.later(t, "systemctl reboot")
+	if _, err := m.qmp.Wait(3*time.Minute, "RESET"); err != nil {
+		t.Fatal(err)
+	}
+	m.login(t)
+	m.wantHealthy(t)
+	// Nobody reaches it from outside, so it is asked on the loopback.
+	ask := `exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET /livez HTTP/1.0\r\n\r\n' >&3; head -n 1 <&3`
+	if _, status := m.try(t, "command -v bash"); status != 0 {
+		ask = "wget -q -S -O /dev/null http://127.0.0.1/livez 2>&1 | head -n 1"
+	} else {
+		ask = `bash -c "` + strings.ReplaceAll(ask, `\`, `\\`) + `"`
+	}
+	if answer, _ := m.try(t, ask); !strings.Contains(answer, " 200") {
+		t.Errorf("/livez on the loopback, without network: %q", answer)
+	}
+	if code, err := m.get("/livez", 2*time.Second, nil); err == nil {
+		t.Errorf("the guest answers %d from outside: the fault is none", code)
+	}
+	link(true)
+	begin := time.Now()
+	r.took = fmt.Sprintf("%.1f s from the cable", m.wait200(t, 2*time.Minute).Sub(begin).Seconds())
+	r.cause = "served on the loopback meanwhile"
+}
+
+// A device whose clock has no battery boots in the past.
+func TestNoClock(t *testing.T) {
+	inFull(t)
+	r := begin(t, "no clock", "hardware clock set to 2000 over a reset")
+	m := running(t)
+	hwclock := "hwclock"
+	if _, status := m.try(t, "command -v hwclock"); status != 0 {
+		hwclock = "busybox hwclock"
+	}
+	if output, status := m.try(t, "test -e /dev/rtc0 && "+hwclock+" -r -u"); status != 0 {
+		t.Skipf("the guest has no hardware clock that can be set: %s", output)
+	}
+	defer func() {
+		if !t.Failed() {
+			m.try(t, fmt.Sprintf("date -u -s @%d && %s -w -u", time.Now().Unix(), hwclock))
+		}
+	}()
+	m.run(t, "date -u -s '2000-01-02 03:04:05' && "+hwclock+" -w -u")
+	back := m.reset(t, 2*time.Minute, func() {
+		// Not in order: a shutdown would write the time.
+		if err := m.qmp.Execute("system_reset", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	r.note(t, m, back, "power-loss")
+	now := m.run(t, "date -u +%Y-%m-%d; mountpoint -q /data")
+	if strings.HasPrefix(now, time.Now().UTC().Format("2006-01-02")) {
+		t.Errorf("the guest knows the date, %s: the fault is none", now)
+	}
+	r.cause += ", the date is " + now
+	m.wantHealthy(t)
+}
+
+// A flood of messages costs bounded memory, and the service answers meanwhile.
+func TestFlood(t *testing.T) {
+	inFull(t)
+	r := begin(t, "log flood", "10 x 20000 messages")
+	m := running(t)
+	// The largest file that a journal may leave over its 8 MiB.
+	const maxVolatile = 12 << 10 // KiB
+	used := func() (journal, run, volatile float64) {
+		t.Helper()
+		journal = m.number(t, "du -sk /run/log/journal 2>/dev/null | cut -f1 | grep . || echo 0")
+		run = m.number(t, "df -k /run | awk 'END { print $3 }'")
+		volatile = m.number(t, "df -k /var | awk 'END { print $3 }'")
+		return
+	}
+	_, runBefore, varBefore := used()
+	for unit := range 10 {
+		m.run(t, fmt.Sprintf("systemd-run -q --unit=flood%d sh -c 'yes \"flood %0200d\" | head -n 20000'", unit, unit))
+	}
+	for range 10 {
+		if code, err := m.get("/livez", 10*time.Second, nil); err != nil || code != http.StatusOK {
+			t.Errorf("/livez during the flood: %d, %v", code, err)
+		}
+	}
+	m.run(t, "while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync")
+	journal, runAfter, varAfter := used()
+	r.cause = fmt.Sprintf("journal %.0f KiB, /run +%.0f KiB, /var +%.0f KiB", journal, runAfter-runBefore, varAfter-varBefore)
+	if journal > maxVolatile {
+		t.Errorf("the journal in RAM takes %.0f KiB", journal)
+	}
+	if runAfter-runBefore > maxVolatile || varAfter-varBefore > maxVolatile {
+		t.Errorf("growth is not bounded: %s", r.cause)
+	}
+	if lost, _ := m.try(t, "journalctl -b -q --no-pager -o cat -u systemd-journald | grep -m1 -i suppressed"); lost == "" {
+		t.Error("journald does not say that it suppressed messages")
+	}
+	m.wantHealthy(t)
+}
