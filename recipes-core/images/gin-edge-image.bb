@@ -27,7 +27,7 @@ WKS_FILE_DEPENDS = "wic-native bmaptool-native e2fsprogs-native erofs-utils-nati
 # runqemu: the disk as it is, the root never writable.
 QB_DEFAULT_FSTYPE ?= "wic"
 QB_FSINFO ?= "wic:no-kernel-in-fs"
-QB_KERNEL_CMDLINE_APPEND ?= "reserve_mem=1M:4096:oops ramoops.mem_name=oops"
+QB_KERNEL_CMDLINE_APPEND ?= "gpt reserve_mem=1M:4096:oops ramoops.mem_name=oops"
 QB_KERNEL_ROOT ?= "PARTLABEL=root-a ro rootfstype=erofs rootwait"
 
 # The machine id outlives a reboot, see gin-edge-init.

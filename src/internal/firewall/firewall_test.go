@@ -163,7 +163,7 @@ func (k *kernel) run(_ context.Context, input, name string, args ...string) (str
 	case tool != name:
 		rules := []string{"-P INPUT DROP"}
 		for line := range strings.Lines(input) {
-			if strings.HasPrefix(line, "-A ") {
+			if strings.HasPrefix(line, "-A INPUT ") {
 				rules = append(rules, strings.TrimSpace(line))
 			}
 		}

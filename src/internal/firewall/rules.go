@@ -143,6 +143,8 @@ func Render(family Family, openings []Opening) string {
 			}
 		}
 	}
-	b.WriteString("COMMIT\n")
+	// The policy again, as rules: where iptables speaks to nftables, a policy may
+	// take effect later than the rules when the table is replaced.
+	b.WriteString("-A INPUT -j DROP\n-A FORWARD -j DROP\nCOMMIT\n")
 	return b.String()
 }
