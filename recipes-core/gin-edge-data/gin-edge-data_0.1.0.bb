@@ -1,5 +1,5 @@
 SUMMARY = "The reference firmware's data partition"
-DESCRIPTION = "Creates or grows the partition named data, repairs it or makes it anew, mounts it on /data, and keeps \
+DESCRIPTION = "Creates or grows the data partition (named data in a GPT, the fourth in an MBR), repairs it or makes it anew, mounts it on /data, and keeps \
 the device's machine id on it; a device without it still boots."
 HOMEPAGE = "https://github.com/meta-gin-edge/meta-gin-edge"
 SECTION = "base"
