@@ -5,6 +5,8 @@ LICENSE = "MIT"
 inherit core-image
 
 IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge gin-edge-data os-release"
+# See the fragment raspberrypi-radio.
+IMAGE_INSTALL:append:rpi = "${@' packagegroup-gin-edge-radio' if d.getVar('GIN_EDGE_RADIO_FIRMWARE') == '1' else ''}"
 IMAGE_FEATURES += "read-only-rootfs"
 # 10 MB of names for hardware that this device cannot have.
 BAD_RECOMMENDATIONS += "udev-hwdb"
