@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -235,6 +236,47 @@ func TestFirewallFirst(t *testing.T) {
 			t.Errorf("%s=%s of %s has no gin-edge-firewall.service", property, units, unit)
 		}
 	}
+}
+
+// Rules that the kernel does not take close the network; the device says why and
+// goes on.
+func TestFirewallRefused(t *testing.T) {
+	r := begin(t, "firewall rules refused", "a broken declaration, then a reload")
+	m := running(t)
+	const declaration = "/usr/lib/gin-edge/firewall.d/gin-edged-http.conf"
+	m.run(t, "echo 'port tcp none' >/run/broken && mount --bind /run/broken "+declaration)
+	if output, status := m.try(t, "systemctl reload gin-edge-firewall.service"); status == 0 {
+		t.Errorf("the reload succeeds: %s", output)
+	}
+	// The journal tells the place and the remedy.
+	if reason, _ := m.try(t, "journalctl -b -q --no-pager -o cat -u gin-edge-firewall.service | grep -m1 'gin-edged-http.conf:1: '"); reason == "" {
+		t.Error("the journal does not name file and line")
+	}
+	if code, err := m.get("/livez", 3*time.Second, nil); err == nil {
+		t.Errorf("/livez from outside: %d; the network is not closed", code)
+	}
+	if status := m.loopback(t, "/api/v1/system/status"); !strings.Contains(status, `"firewall":{"state":"closed","detail":"`+declaration+`:1: `) {
+		t.Errorf("the status does not tell: %s", status)
+	}
+	m.run(t, "umount "+declaration+" && systemctl reload-or-restart gin-edge-firewall.service")
+	m.wait200(t, time.Minute)
+	var events []event
+	eventually(t, time.Minute, "two events of the firewall", func() bool {
+		var answer struct{ Events []event }
+		if code, err := m.get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer); err != nil || code != http.StatusOK {
+			t.Fatalf("/api/v1/events: %d, %v", code, err)
+		}
+		events = slices.DeleteFunc(answer.Events, func(e event) bool { return e.Kind != "firewall" })
+		return len(events) >= 2
+	})
+	if e := events[len(events)-2]; e.Severity != "critical" || !strings.Contains(e.Message, declaration+":1: ") {
+		t.Errorf("the event is %+v", e)
+	}
+	if e := events[len(events)-1]; e.Severity != "info" {
+		t.Errorf("the last event is %+v", e)
+	}
+	r.cause = "closed, told, open again"
+	m.wantHealthy(t)
 }
 
 // A whole boot under fire: of the ports of a closed device not one answers, at

@@ -75,50 +75,44 @@ func TestReboot(t *testing.T) {
 	r := begin(t, "none", "systemctl reboot")
 	m := running(t)
 	id := m.run(t, "cat /etc/machine-id")
-	r.note(t, m, m.rebootInOrder(t), "reboot")
+	back := m.reset(t, 5*time.Minute, func() { m.later(t, "systemctl reboot") })
+	warm = back.toAnswer
+	r.note(t, m, back, "reboot")
 	if now := m.run(t, "cat /etc/machine-id"); now != id {
 		t.Errorf("the machine id was %s, is %s", id, now)
 	}
 	m.wantHealthy(t)
 }
 
-// measured is the running guest, with the time of a reboot known.
-func measured(t *testing.T) *machine {
-	t.Helper()
-	m := running(t)
-	if warm == 0 {
-		m.rebootInOrder(t)
-		m.login(t)
-	}
-	return m
-}
-
 // The hardware watchdog resets a machine whose first process is frozen.
 func TestFrozenInit(t *testing.T) {
 	r := begin(t, "PID 1 hangs", "cgroup freezer on init.scope")
-	m := measured(t)
-	back := m.reset(t, 2*time.Minute, func() {
+	m := running(t)
+	r.recovers(t, m, func() {
 		m.later(t, "echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze")
+	}, func(back recovery) {
+		if !slices.Contains(back.events, "WATCHDOG") {
+			t.Errorf("QEMU told of %v %s: it was not the watchdog that bit", back.events, back.resetData)
+		}
+		r.note(t, m, back, "watchdog")
 	})
-	if !slices.Contains(back.events, "WATCHDOG") {
-		t.Errorf("QEMU told of %v %s: it was not the watchdog that bit", back.events, back.resetData)
-	}
-	r.note(t, m, back, "watchdog")
-	r.within(t, back)
 	m.wantHealthy(t)
 }
 
 func TestKernelPanic(t *testing.T) {
 	r := begin(t, "kernel panics", "sysrq c")
-	m := measured(t)
-	back := m.reset(t, 2*time.Minute, func() {
+	m := running(t)
+	r.recovers(t, m, func() {
 		m.later(t, "echo c >/proc/sysrq-trigger")
+	}, func(back recovery) {
+		if slices.Contains(back.events, "WATCHDOG") {
+			t.Errorf("the watchdog had to reset a kernel that panicked: panic= has no effect")
+		}
+		r.note(t, m, back, "kernel-panic")
+		if words, status := m.try(t, "grep -c 'Kernel panic - not syncing' /data/gin-edge-boot/last-panic"); status != 0 {
+			t.Errorf("the last words of the kernel are not kept: %s", words)
+		}
 	})
-	if slices.Contains(back.events, "WATCHDOG") {
-		t.Errorf("the watchdog had to reset a kernel that panicked: panic= has no effect")
-	}
-	r.note(t, m, back, "kernel-panic")
-	r.within(t, back)
 	m.wantHealthy(t)
 }
 

