@@ -27,7 +27,8 @@ const (
 	daemon = "gin-edged.service"
 )
 
-// bootTimeout is for the next boot.
+// bootTimeout is for the next boot. Power cuts, which run side by side, only read
+// it.
 var bootTimeout = firstTimeout
 
 // client makes a connection of its own for each request: a guest that was
@@ -96,7 +97,6 @@ func start(name, disk, script string, args ...string) (*machine, error) {
 		return fail(err)
 	}
 	m.boot = time.Duration(seconds * float64(time.Second))
-	bootTimeout = min(firstTimeout, max(8*time.Minute, 5*m.boot))
 	return m, nil
 }
 
@@ -222,6 +222,8 @@ type status struct {
 	UptimeSeconds float64 `json:"uptime_seconds"`
 	Service       struct{ PID int }
 	Data          *struct{ State string } // nil where the service does not tell
+	LastReset     struct{ Cause string }  `json:"last_reset"`
+	Connections   struct{ Limit int }
 }
 
 type report struct {
@@ -440,6 +442,7 @@ func running(t *testing.T) *machine {
 			sharedErr = err
 			t.Fatal(err)
 		}
+		bootTimeout = min(firstTimeout, max(8*time.Minute, 5*m.boot))
 		fmt.Printf("faults: a guest is up: %s; serial log: %s\n", m.guest.FirstAnswer, m.guest.SerialLog)
 		shared = m
 		if sharedKit == nil {
