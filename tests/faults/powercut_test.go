@@ -66,6 +66,16 @@ done`
 // round adds one. It is not the default.
 const firstLimit = 100
 
+// floodUnit starts a unit that writes as many messages as it can. Not with yes:
+// that of busybox never ends when nobody reads and SIGPIPE is ignored, as it is
+// in units.
+func floodUnit(unit, messages int) string {
+	return fmt.Sprintf(`systemd-run -q --unit=flood%d awk 'BEGIN { for (n = 0; n < %d; n++) printf "flood %%0200d\n", %d }'`, unit, messages, unit)
+}
+
+// floodEnds waits for those units.
+const floodEnds = "while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync"
+
 // recorded is made by the first test that needs it.
 var recorded = sync.OnceValues(record)
 
@@ -194,9 +204,9 @@ func record() (result *recording, err error) {
 
 	// The journal's limit of messages is for a unit: several of them.
 	for unit := range 6 {
-		sh(fmt.Sprintf("systemd-run -q --unit=flood%d sh -c 'yes \"flood %0200d\" | head -n 3000'", unit, unit))
+		sh(floodUnit(unit, 3000))
 	}
-	sh("while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync")
+	sh(floodEnds)
 	check()
 	phaseEnds("log flood")
 	used := sh("du -sk /data/log/journal 2>/dev/null | cut -f1 | grep . || echo 0")

@@ -90,14 +90,14 @@ func TestFlood(t *testing.T) {
 	}
 	_, runBefore, varBefore := used()
 	for unit := range 10 {
-		m.run(t, fmt.Sprintf("systemd-run -q --unit=flood%d sh -c 'yes \"flood %0200d\" | head -n 20000'", unit, unit))
+		m.run(t, floodUnit(unit, 20000))
 	}
 	for range 10 {
 		if code, err := m.get("/livez", 10*time.Second, nil); err != nil || code != http.StatusOK {
 			t.Errorf("/livez during the flood: %d, %v", code, err)
 		}
 	}
-	m.run(t, "while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync")
+	m.run(t, floodEnds)
 	journal, runAfter, varAfter := used()
 	r.cause = fmt.Sprintf("journal %.0f KiB, /run +%.0f KiB, /var +%.0f KiB", journal, runAfter-runBefore, varAfter-varBefore)
 	if journal > maxVolatile {
