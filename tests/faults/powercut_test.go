@@ -108,7 +108,7 @@ func record() (result *recording, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.console.Login(loginTimeout); err != nil {
+	if err := m.Console.Login(loginTimeout); err != nil {
 		return nil, err
 	}
 	sh := func(command string) string {
@@ -117,7 +117,7 @@ func record() (result *recording, err error) {
 		}
 		var output string
 		var status int
-		if output, status, err = m.console.Run(command, runTimeout); err == nil && status != 0 {
+		if output, status, err = m.Console.Run(command, runTimeout); err == nil && status != 0 {
 			err = fmt.Errorf("guest: %s: exit status %d\n%s", command, status, output)
 		}
 		return output
@@ -395,7 +395,7 @@ func (rec *recording) testCut(t *testing.T, n int, p phase, cut int, seed uint64
 			t.Errorf("file %d was acknowledged, the last one is %d", known.counter, counter)
 		}
 	}
-	if did, _ := m.try(t, "cat /run/gin-edge-boot/data"); did != "" {
+	if did, _ := m.Try(t, "cat /run/gin-edge-boot/data"); did != "" {
 		t.Logf("gin-edge-data: %s", did)
 		if known.entries > 0 && strings.Contains(did, "formatting") {
 			t.Errorf("the data partition was formatted: %s", did)
