@@ -8,6 +8,7 @@ LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda
 CVE_PRODUCT = "meta-gin-edge:gin-edge-data"
 
 SRC_URI = "\
+    file://20-state-directories.conf \
     file://data.mount \
     file://gin-edge-data \
     file://gin-edge-data.service \
@@ -30,6 +31,7 @@ do_install() {
     install -D -m 0755 ${S}/gin-edge-data ${D}${libexecdir}/gin-edge/gin-edge-data
     install -D -m 0755 ${S}/gin-edge-init ${D}${sbindir}/gin-edge-init
     install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/data.mount ${S}/gin-edge-data.service ${S}/gin-edge-identity.service
+    install -D -m 0644 -t ${D}${systemd_system_unitdir}/var-volatile-lib.service.d ${S}/20-state-directories.conf
     install -D -m 0644 ${S}/gin-edged.toml ${D}${sysconfdir}/gin-edge/gin-edged.toml
     install -D -m 0644 ${S}/gin-edge-data.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/gin-edge-data.conf
 }

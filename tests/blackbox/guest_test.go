@@ -27,7 +27,7 @@ const (
 )
 
 // guestControl drives the service with systemctl in a guest.
-type guestControl struct{ console *vm.Console }
+type guestControl struct{ vm.Shell }
 
 func startGuest(kind, script string, args ...string) (*Target, error) {
 	args = append(args, "--timeout", bootTimeout)
@@ -52,52 +52,32 @@ func startGuest(kind, script string, args ...string) (*Target, error) {
 	case err != nil:
 		return nil, errors.Join(err, made.stop())
 	default:
-		made.control = &guestControl{console}
+		made.control = &guestControl{vm.Shell{Console: console, Limit: runTimeout, Log: guest.SerialLog}}
 	}
 	return made, nil
-}
-
-// try runs a command in the guest and returns its output and exit status.
-func (g *guestControl) try(t *testing.T, command string) (string, int) {
-	t.Helper()
-	output, status, err := g.console.Run(command, runTimeout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return output, status
-}
-
-// run is a command that has to succeed.
-func (g *guestControl) run(t *testing.T, command string) string {
-	t.Helper()
-	output, status := g.try(t, command)
-	if status != 0 {
-		t.Fatalf("guest: %s: exit status %d\n%s", command, status, output)
-	}
-	return output
 }
 
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 func (g *guestControl) write(t *testing.T, path, text string) {
 	t.Helper()
-	g.run(t, "printf %s "+quote(text)+" >"+path)
+	g.Run(t, "printf %s "+quote(text)+" >"+path)
 }
 
 func (g *guestControl) writeConfig(t *testing.T, text string) string {
 	t.Helper()
 	if text == "" {
-		g.run(t, "rm -f "+lastLayer)
+		g.Run(t, "rm -f "+lastLayer)
 		return lastLayer
 	}
-	g.run(t, "mkdir -p "+filepath.Dir(lastLayer))
+	g.Run(t, "mkdir -p "+filepath.Dir(lastLayer))
 	g.write(t, lastLayer, text)
 	return lastLayer
 }
 
 func (g *guestControl) signal(t *testing.T, name string) {
 	t.Helper()
-	g.run(t, "kill -"+name+" "+strconv.Itoa(g.pid(t)))
+	g.Run(t, "kill -"+name+" "+strconv.Itoa(g.pid(t)))
 }
 
 // pid is the daemon's.
@@ -118,18 +98,18 @@ func number(t *testing.T, text string) float64 {
 
 func (g *guestControl) show(t *testing.T, property string) string {
 	t.Helper()
-	return g.run(t, "systemctl show -P "+property+" "+unit)
+	return g.Run(t, "systemctl show -P "+property+" "+unit)
 }
 
 func (g *guestControl) beginStop(t *testing.T) {
 	t.Helper()
-	g.run(t, "systemctl stop --no-block "+unit)
+	g.Run(t, "systemctl stop --no-block "+unit)
 }
 
 func (g *guestControl) exitStatus(t *testing.T) int {
 	t.Helper()
 	// Waits for the job that beginStop has queued; nothing is left to do then.
-	g.run(t, "systemctl stop "+unit)
+	g.Run(t, "systemctl stop "+unit)
 	if result := g.show(t, "Result"); result != "success" {
 		t.Errorf("systemd says about the end of %s: %s", unit, result)
 	}
@@ -141,12 +121,12 @@ func (g *guestControl) exitStatus(t *testing.T) int {
 
 func (g *guestControl) start(t *testing.T) {
 	t.Helper()
-	g.run(t, "systemctl start "+unit)
+	g.Run(t, "systemctl start "+unit)
 }
 
 func (g *guestControl) logged(t *testing.T, text string) bool {
 	t.Helper()
-	_, status := g.try(t, "journalctl -b -q --no-pager -o export -u "+unit+" | grep -qaF -e "+quote(text))
+	_, status := g.Try(t, "journalctl -b -q --no-pager -o export -u "+unit+" | grep -qaF -e "+quote(text))
 	return status == 0
 }
 
@@ -157,6 +137,6 @@ func (g *guestControl) command(t *testing.T, file string, environment []string, 
 	for _, arg := range args {
 		line += " " + quote(strings.ReplaceAll(arg, fileArgument, guestFile))
 	}
-	output, status := g.try(t, line)
+	output, status := g.Try(t, line)
 	return strings.ReplaceAll(output, guestFile, fileArgument), status
 }

@@ -13,12 +13,12 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func TestUnit(t *testing.T) {
 	g := needGuest(t)
 	pid := itoa(g.pid(t))
-	uid := g.run(t, "id -u gin-edge")
-	fields := strings.Fields(g.run(t, "grep ^Uid: /proc/"+pid+"/status"))
+	uid := g.Run(t, "id -u gin-edge")
+	fields := strings.Fields(g.Run(t, "grep ^Uid: /proc/"+pid+"/status"))
 	if uid == "0" || len(fields) != 5 || fields[1] != uid || fields[2] != uid {
 		t.Errorf("gin-edged runs as %v, user gin-edge is %s", fields, uid)
 	}
-	if capabilities := g.run(t, "grep ^CapPrm: /proc/"+pid+"/status"); !strings.HasSuffix(capabilities, "0000000000000000") {
+	if capabilities := g.Run(t, "grep ^CapPrm: /proc/"+pid+"/status"); !strings.HasSuffix(capabilities, "0000000000000000") {
 		t.Errorf("gin-edged has capabilities: %s", capabilities)
 	}
 	for property, want := range map[string]string{"Type": "notify-reload", "ActiveState": "active", "SubState": "running"} {
@@ -36,10 +36,10 @@ func TestUnit(t *testing.T) {
 
 func TestSecurityLevel(t *testing.T) {
 	g := needGuest(t)
-	if _, status := g.try(t, "command -v systemd-analyze"); status != 0 {
+	if _, status := g.Try(t, "command -v systemd-analyze"); status != 0 {
 		t.Skip("this guest has no systemd-analyze")
 	}
-	output, status := g.try(t, "systemd-analyze security --no-pager --threshold=13 "+unit)
+	output, status := g.Try(t, "systemd-analyze security --no-pager --threshold=13 "+unit)
 	if status != 0 {
 		t.Errorf("more exposed than 1.3:\n%s", output)
 	}
@@ -53,12 +53,12 @@ func TestSystemctlReload(t *testing.T) {
 	configure(t, limitConfig(121))
 	pid := g.pid(t)
 	g.writeConfig(t, limitConfig(122))
-	g.run(t, "systemctl reload "+unit)
+	g.Run(t, "systemctl reload "+unit)
 	if limit := status(t).Connections.Limit; limit != 122 {
 		t.Errorf("systemctl reload has returned, max_connections is %d", limit)
 	}
 	path := g.writeConfig(t, "[server]\nmax_bdoy_bytes = 1\n")
-	if output, status := g.try(t, "systemctl reload "+unit); status == 0 {
+	if output, status := g.Try(t, "systemctl reload "+unit); status == 0 {
 		t.Errorf("systemctl reload takes a bad file for a success: %s", output)
 	}
 	if !g.logged(t, path+":2: key server.max_bdoy_bytes: unknown key") {
@@ -76,7 +76,7 @@ func TestRestartRefusesNothing(t *testing.T) {
 	before := status(t).Service.PID
 	p := startProber(t)
 	for range 2 {
-		g.run(t, "systemctl restart "+unit)
+		g.Run(t, "systemctl restart "+unit)
 	}
 	p.wantNoError(t, "the service restarted")
 	if after := status(t).Service.PID; after == before {
@@ -90,7 +90,7 @@ func TestHang(t *testing.T) {
 	g := needGuest(t)
 	pid := g.pid(t)
 	restarts := number(t, g.show(t, "NRestarts"))
-	begin := number(t, g.run(t, "kill -STOP "+itoa(pid)+"; cut -d' ' -f1 /proc/uptime"))
+	begin := number(t, g.Run(t, "kill -STOP "+itoa(pid)+"; cut -d' ' -f1 /proc/uptime"))
 	// The request waits in the socket until the next process takes it, and is
 	// answered with the guest's clock. The signal that ends the hung process wakes
 	// it first: it may take the request, and die with it or just answer.
@@ -119,29 +119,29 @@ func TestHang(t *testing.T) {
 		t.Error("the journal does not hold the result watchdog")
 	}
 	// Where the time went, by the guest's clock.
-	record, _ := g.try(t, "journalctl -b -q --no-pager -o short-monotonic -t systemd -u "+unit+" | tail -n 8")
+	record, _ := g.Try(t, "journalctl -b -q --no-pager -o short-monotonic -t systemd -u "+unit+" | tail -n 8")
 	t.Logf("SIGSTOP at %.1f, 200 at %.1f: %.1f s\n%s", begin, now.UptimeSeconds, took, record)
 }
 
 func TestNoFailedUnits(t *testing.T) {
 	g := needGuest(t)
 	// Waits until the boot is over.
-	state, _ := g.try(t, "systemctl is-system-running --wait")
+	state, _ := g.Try(t, "systemctl is-system-running --wait")
 	if state != "running" {
-		t.Errorf("the system is %s; failed units:\n%s", state, g.run(t, "systemctl --failed --no-legend --plain --no-pager"))
+		t.Errorf("the system is %s; failed units:\n%s", state, g.Run(t, "systemctl --failed --no-legend --plain --no-pager"))
 	}
-	if cycles, _ := g.try(t, "journalctl -b -q --no-pager -o cat | grep -ai 'ordering cycle'"); cycles != "" {
+	if cycles, _ := g.Try(t, "journalctl -b -q --no-pager -o cat | grep -ai 'ordering cycle'"); cycles != "" {
 		t.Errorf("ordering cycles:\n%s", cycles)
 	}
 }
 
 func TestReadOnlyRoot(t *testing.T) {
 	g := needGuest(t)
-	options := g.run(t, `while read -r _ where _ options _; do [ "$where" != / ] || echo "$options"; done </proc/mounts`)
+	options := g.Run(t, `while read -r _ where _ options _; do [ "$where" != / ] || echo "$options"; done </proc/mounts`)
 	if !strings.HasPrefix(options+",", "ro,") {
 		t.Errorf("/ is mounted with %s", options)
 	}
-	if output, status := g.try(t, "touch /usr/blackbox"); status == 0 {
+	if output, status := g.Try(t, "touch /usr/blackbox"); status == 0 {
 		t.Errorf("a file could be made in /usr: %s", output)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -65,7 +66,7 @@ func (m *machine) outside(t *testing.T) *scanner {
 		t.Fatal(err)
 	}
 	// /proc knows the addresses without any tool.
-	local := m.run(t, "grep -m1 ' 20 .. ' /proc/net/if_inet6 | cut -d' ' -f1")
+	local := m.Run(t, "grep -m1 ' 20 .. ' /proc/net/if_inet6 | cut -d' ' -f1")
 	bytes, err := hex.DecodeString(local)
 	if err != nil || len(bytes) != 16 {
 		t.Fatalf("no link-local address: %q", local)
@@ -78,10 +79,10 @@ func (m *machine) outside(t *testing.T) *scanner {
 // listen opens the undeclared port with PID 1, on all addresses.
 func (m *machine) listen(t *testing.T) {
 	t.Helper()
-	m.run(t, fmt.Sprintf("systemd-run -q --unit=undeclared --socket-property=ListenStream=%d sleep infinity", listening))
+	m.Run(t, fmt.Sprintf("systemd-run -q --unit=undeclared --socket-property=ListenStream=%d sleep infinity", listening))
 	t.Cleanup(func() {
 		if !t.Failed() {
-			m.run(t, "systemctl stop undeclared.socket")
+			m.Run(t, "systemctl stop undeclared.socket")
 		}
 	})
 }
@@ -123,7 +124,7 @@ func TestFirewallScan(t *testing.T) {
 	undeclared := both(protoTCP, listening)
 	tables := []string{"iptables", "ip6tables"}
 	for _, tool := range tables {
-		m.run(t, fmt.Sprintf("%s -w -I INPUT -p tcp --dport %d -j ACCEPT", tool, listening))
+		m.Run(t, fmt.Sprintf("%s -w -I INPUT -p tcp --dport %d -j ACCEPT", tool, listening))
 	}
 	answers, err := s.scan(undeclared, 20000)
 	if err != nil {
@@ -135,7 +136,7 @@ func TestFirewallScan(t *testing.T) {
 		}
 	}
 	for _, tool := range tables {
-		m.run(t, fmt.Sprintf("%s -w -D INPUT -p tcp --dport %d -j ACCEPT", tool, listening))
+		m.Run(t, fmt.Sprintf("%s -w -D INPUT -p tcp --dport %d -j ACCEPT", tool, listening))
 	}
 
 	last := uint16(1100)
@@ -161,13 +162,13 @@ func TestFirewallScan(t *testing.T) {
 	r.took = fmt.Sprintf("%d ports in %.0f s", len(ports), time.Since(begin).Seconds())
 
 	// Again and again while the rules are being replaced.
-	m.run(t, "(sleep 1; for n in 1 2 3 4 5; do systemctl reload gin-edge-firewall.service || echo failed; done >/run/reloads 2>&1; touch /run/reloaded) >/dev/null 2>&1 &")
+	m.Run(t, "(sleep 1; for n in 1 2 3 4 5; do systemctl reload gin-edge-firewall.service || echo failed; done >/run/reloads 2>&1; touch /run/reloaded) >/dev/null 2>&1 &")
 	s.take()
 	rounds, answered, leaked := 0, map[port]int{}, map[port]int{}
 	stop := time.Now().Add(runTimeout)
 	for done := false; !done; rounds++ {
 		// Is it over? Asked before the round, so that one follows the end.
-		_, status := m.try(t, "test -e /run/reloaded")
+		_, status := m.Try(t, "test -e /run/reloaded")
 		done = status == 0
 		for range 40 {
 			answers, err := s.scan(append(slices.Clone(undeclared), both(protoTCP, 22)...), 22000)
@@ -197,7 +198,7 @@ func TestFirewallScan(t *testing.T) {
 			t.Errorf("during the reload %v answered %d of %d times", p, answered[p], rounds)
 		}
 	}
-	if failed := m.run(t, "cat /run/reloads; rm -f /run/reloads /run/reloaded"); failed != "" {
+	if failed := m.Run(t, "cat /run/reloads; rm -f /run/reloads /run/reloaded"); failed != "" {
 		t.Errorf("a reload failed: %s", failed)
 	}
 	if answers, err = s.scan(ports[:min(len(ports), 400)], 24000); err != nil {
@@ -218,7 +219,7 @@ func TestFirewallFirst(t *testing.T) {
 	m := running(t)
 	stamp := func(property, unit string) int {
 		t.Helper()
-		value, err := strconv.Atoi(m.run(t, "systemctl show -P "+property+" "+unit))
+		value, err := strconv.Atoi(m.Run(t, "systemctl show -P "+property+" "+unit))
 		if err != nil || value == 0 {
 			t.Fatalf("%s of %s: %d, %v", property, unit, value, err)
 		}
@@ -231,10 +232,51 @@ func TestFirewallFirst(t *testing.T) {
 		t.Errorf("the rules were loaded at %d us, systemd-networkd started at %d us", loaded, network)
 	}
 	for property, unit := range map[string]string{"After": "systemd-networkd.service", "Requires": "systemd-networkd.service"} {
-		if units := m.run(t, "systemctl show -P "+property+" "+unit); !slices.Contains(strings.Fields(units), "gin-edge-firewall.service") {
+		if units := m.Run(t, "systemctl show -P "+property+" "+unit); !slices.Contains(strings.Fields(units), "gin-edge-firewall.service") {
 			t.Errorf("%s=%s of %s has no gin-edge-firewall.service", property, units, unit)
 		}
 	}
+}
+
+// Rules that the kernel does not take close the network; the device says why and
+// goes on.
+func TestFirewallRefused(t *testing.T) {
+	r := begin(t, "firewall rules refused", "a broken declaration, then a reload")
+	m := running(t)
+	const declaration = "/usr/lib/gin-edge/firewall.d/gin-edged-http.conf"
+	m.Run(t, "echo 'port tcp none' >/run/broken && mount --bind /run/broken "+declaration)
+	if output, status := m.Try(t, "systemctl reload gin-edge-firewall.service"); status == 0 {
+		t.Errorf("the reload succeeds: %s", output)
+	}
+	// The journal tells the place and the remedy.
+	if reason, _ := m.Try(t, "journalctl -b -q --no-pager -o cat -u gin-edge-firewall.service | grep -m1 'gin-edged-http.conf:1: '"); reason == "" {
+		t.Error("the journal does not name file and line")
+	}
+	if code, err := m.get("/livez", 3*time.Second, nil); err == nil {
+		t.Errorf("/livez from outside: %d; the network is not closed", code)
+	}
+	if status := m.loopback(t, "/api/v1/system/status"); !strings.Contains(status, `"firewall":{"state":"closed","detail":"`+declaration+`:1: `) {
+		t.Errorf("the status does not tell: %s", status)
+	}
+	m.Run(t, "umount "+declaration+" && systemctl reload-or-restart gin-edge-firewall.service")
+	m.wait200(t, time.Minute)
+	var events []event
+	eventually(t, time.Minute, "two events of the firewall", func() bool {
+		var answer struct{ Events []event }
+		if code, err := m.get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer); err != nil || code != http.StatusOK {
+			t.Fatalf("/api/v1/events: %d, %v", code, err)
+		}
+		events = slices.DeleteFunc(answer.Events, func(e event) bool { return e.Kind != "firewall" })
+		return len(events) >= 2
+	})
+	if e := events[len(events)-2]; e.Severity != "critical" || !strings.Contains(e.Message, declaration+":1: ") {
+		t.Errorf("the event is %+v", e)
+	}
+	if e := events[len(events)-1]; e.Severity != "info" {
+		t.Errorf("the last event is %+v", e)
+	}
+	r.cause = "closed, told, open again"
+	m.wantHealthy(t)
 }
 
 // A whole boot under fire: of the ports of a closed device not one answers, at

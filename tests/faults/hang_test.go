@@ -38,7 +38,7 @@ func TestDaemonStopped(t *testing.T) {
 	if took > hangLimit {
 		t.Errorf("hang to 200: %.1f s, want at most %d s", took, hangLimit)
 	}
-	if result, _ := m.try(t, "journalctl -b -q --no-pager -o cat -u "+daemon+" | grep -m1 -o \"result 'watchdog'\""); result == "" {
+	if result, _ := m.Try(t, "journalctl -b -q --no-pager -o cat -u "+daemon+" | grep -m1 -o \"result 'watchdog'\""); result == "" {
 		t.Error("the journal does not hold the result watchdog")
 	} else {
 		r.cause = "watchdog (systemd)"
@@ -74,51 +74,45 @@ func TestHandlerFaults(t *testing.T) {
 func TestReboot(t *testing.T) {
 	r := begin(t, "none", "systemctl reboot")
 	m := running(t)
-	id := m.run(t, "cat /etc/machine-id")
-	r.note(t, m, m.rebootInOrder(t), "reboot")
-	if now := m.run(t, "cat /etc/machine-id"); now != id {
+	id := m.Run(t, "cat /etc/machine-id")
+	back := m.reset(t, 5*time.Minute, func() { m.later(t, "systemctl reboot") })
+	warm = back.toAnswer
+	r.note(t, m, back, "reboot")
+	if now := m.Run(t, "cat /etc/machine-id"); now != id {
 		t.Errorf("the machine id was %s, is %s", id, now)
 	}
 	m.wantHealthy(t)
 }
 
-// measured is the running guest, with the time of a reboot known.
-func measured(t *testing.T) *machine {
-	t.Helper()
-	m := running(t)
-	if warm == 0 {
-		m.rebootInOrder(t)
-		m.login(t)
-	}
-	return m
-}
-
 // The hardware watchdog resets a machine whose first process is frozen.
 func TestFrozenInit(t *testing.T) {
 	r := begin(t, "PID 1 hangs", "cgroup freezer on init.scope")
-	m := measured(t)
-	back := m.reset(t, 2*time.Minute, func() {
+	m := running(t)
+	r.recovers(t, m, func() {
 		m.later(t, "echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze")
+	}, func(back recovery) {
+		if !slices.Contains(back.events, "WATCHDOG") {
+			t.Errorf("QEMU told of %v %s: it was not the watchdog that bit", back.events, back.resetData)
+		}
+		r.note(t, m, back, "watchdog")
 	})
-	if !slices.Contains(back.events, "WATCHDOG") {
-		t.Errorf("QEMU told of %v %s: it was not the watchdog that bit", back.events, back.resetData)
-	}
-	r.note(t, m, back, "watchdog")
-	r.within(t, back)
 	m.wantHealthy(t)
 }
 
 func TestKernelPanic(t *testing.T) {
 	r := begin(t, "kernel panics", "sysrq c")
-	m := measured(t)
-	back := m.reset(t, 2*time.Minute, func() {
+	m := running(t)
+	r.recovers(t, m, func() {
 		m.later(t, "echo c >/proc/sysrq-trigger")
+	}, func(back recovery) {
+		if slices.Contains(back.events, "WATCHDOG") {
+			t.Errorf("the watchdog had to reset a kernel that panicked: panic= has no effect")
+		}
+		r.note(t, m, back, "kernel-panic")
+		if words, status := m.Try(t, "grep -c 'Kernel panic - not syncing' /data/gin-edge-boot/last-panic"); status != 0 {
+			t.Errorf("the last words of the kernel are not kept: %s", words)
+		}
 	})
-	if slices.Contains(back.events, "WATCHDOG") {
-		t.Errorf("the watchdog had to reset a kernel that panicked: panic= has no effect")
-	}
-	r.note(t, m, back, "kernel-panic")
-	r.within(t, back)
 	m.wantHealthy(t)
 }
 
@@ -132,28 +126,28 @@ func TestKillLoop(t *testing.T) {
 	loop := "while :; do systemctl kill -s KILL " + daemon + "; sleep 0.3; done >/dev/null 2>&1 & echo $! >/run/kill-loop"
 	var took []string
 	for range most {
-		back := m.reset(t, 10*time.Minute, func() { m.run(t, loop) })
+		back := m.reset(t, 10*time.Minute, func() { m.Run(t, loop) })
 		took = append(took, fmt.Sprintf("%.0f s", back.toReset.Seconds()))
 		r.note(t, m, back, "service-failure")
 	}
 	serial := m.serialLength(t)
 	m.qmp.Forget()
-	m.run(t, loop)
+	m.Run(t, loop)
 	eventually(t, 10*time.Minute, "the escalation to give up", func() bool {
 		// Its message is on the serial line, or, where that is full of kernel
 		// messages, in the journal.
 		if strings.Contains(m.serialSince(t, serial), "neither restarts nor reboots help") {
 			return true
 		}
-		_, status := m.try(t, "journalctl -b -q -o cat -u gin-edge-escalate.service | grep -q 'neither restarts nor reboots help'")
+		_, status := m.Try(t, "journalctl -b -q -o cat -u gin-edge-escalate.service | grep -q 'neither restarts nor reboots help'")
 		return status == 0
 	})
 	if e, err := m.qmp.Wait(time.Second, "RESET"); err == nil {
 		t.Errorf("a fourth reboot: %s", e.Data)
 	}
 	r.took = "reboots after " + strings.Join(took, ", ")
-	m.run(t, "kill $(cat /run/kill-loop)")
-	m.run(t, "systemctl stop gin-edge-escalate.service; systemctl reset-failed "+daemon+"; systemctl start "+daemon)
+	m.Run(t, "kill $(cat /run/kill-loop)")
+	m.Run(t, "systemctl stop gin-edge-escalate.service; systemctl reset-failed "+daemon+"; systemctl start "+daemon)
 	if code, err := m.get("/livez", time.Minute, nil); err != nil || code != http.StatusOK {
 		t.Errorf("after the loop: %d, %v", code, err)
 	}

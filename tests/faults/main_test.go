@@ -4,6 +4,9 @@
 //
 //	go test ./faults -target=try -timeout 1h
 //	go test ./faults -target=image -set=full -timeout 12h -boot-args "--deploy DIR"
+//
+// Power cuts run side by side, as many at a time as -parallel says (default: the
+// number of processors); everything else one by one.
 package faults
 
 import (
@@ -12,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -100,8 +104,12 @@ type result struct {
 	begun time.Time
 }
 
-// results has the faults in the order of their tests, which run one by one.
-var results []*result
+// results has the faults in the order of their tests. Those of the power cuts
+// begin side by side.
+var (
+	results   []*result
+	resultsMu sync.Mutex
+)
 
 // begin starts a line of the table, and skips the test where there is no guest.
 func begin(t *testing.T, fault, injected string) *result {
@@ -110,7 +118,9 @@ func begin(t *testing.T, fault, injected string) *result {
 		t.Skip("no -target to attack")
 	}
 	r := &result{fault: fault, injected: injected, begun: time.Now()}
+	resultsMu.Lock()
 	results = append(results, r)
+	resultsMu.Unlock()
 	fmt.Printf("faults: %s: %s\n", fault, injected)
 	t.Cleanup(func() {
 		switch {

@@ -20,15 +20,18 @@ type event struct {
 	BootID string `json:"boot_id"`
 	Kind   string
 	Stored bool
+
+	Severity, Message string
 }
 
 // checkpoint is what the guest had acknowledged when the log of its writes had
 // a length.
 type checkpoint struct {
-	entries   int
-	machineID string
-	counter   int // of the writer
-	events    []event
+	entries  int
+	deviceID string
+	limit    int // max_connections of the configuration on the data partition; 0 before there is one
+	counter  int // of the writer
+	events   []event
 }
 
 // phase is a part of the recording; cuts are spread over each alike.
@@ -45,6 +48,7 @@ type recording struct {
 	checkpoints []checkpoint
 	boot        time.Duration
 	cycles      string // in the order of units, as the first boot found them
+	storage     string // of the journal: volatile or persistent
 	journal     int    // on the data partition after the flood, in KiB
 	noEvents    string // why the events could not be recorded
 }
@@ -57,6 +61,20 @@ while [ -e /run/writing ]; do
 n=$((n+1)); head -c 20000 /dev/urandom >/data/w/junk-$((n % 30))
 echo $n >/data/w/.new; sync; mv /data/w/.new /data/w/counter; sync; echo $n >/run/acked
 done`
+
+// firstLimit is the first max_connections that the recording configures; each
+// round adds one. It is not the default.
+const firstLimit = 100
+
+// floodUnit starts a unit that writes as many messages as it can. Not with yes:
+// that of busybox never ends when nobody reads and SIGPIPE is ignored, as it is
+// in units.
+func floodUnit(unit, messages int) string {
+	return fmt.Sprintf(`systemd-run -q --unit=flood%d awk 'BEGIN { for (n = 0; n < %d; n++) printf "flood %%0200d\n", %d }'`, unit, messages, unit)
+}
+
+// floodEnds waits for those units.
+const floodEnds = "while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync"
 
 // recorded is made by the first test that needs it.
 var recorded = sync.OnceValues(record)
@@ -90,7 +108,7 @@ func record() (result *recording, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.console.Login(loginTimeout); err != nil {
+	if err := m.Console.Login(loginTimeout); err != nil {
 		return nil, err
 	}
 	sh := func(command string) string {
@@ -99,12 +117,12 @@ func record() (result *recording, err error) {
 		}
 		var output string
 		var status int
-		if output, status, err = m.console.Run(command, runTimeout); err == nil && status != 0 {
+		if output, status, err = m.Console.Run(command, runTimeout); err == nil && status != 0 {
 			err = fmt.Errorf("guest: %s: exit status %d\n%s", command, status, output)
 		}
 		return output
 	}
-	entries := 0
+	entries, limit := 0, 0
 	position := func() int {
 		// Super blocks that are written at the same time may overtake each other.
 		for range 5 {
@@ -119,7 +137,13 @@ func record() (result *recording, err error) {
 	}
 	check := func() {
 		var c checkpoint
-		c.machineID = sh("cat /data/gin-edge-boot/machine-id 2>/dev/null || :")
+		if sh("cat /data/gin-edge-boot/machine-id 2>/dev/null || :") != "" {
+			var e error
+			if c.deviceID, e = m.deviceID(); e != nil && err == nil {
+				err = e
+			}
+		}
+		c.limit = limit
 		_, _ = fmt.Sscan(sh("cat /run/acked 2>/dev/null || echo 0"), &c.counter)
 		var answer struct {
 			Events []event
@@ -153,6 +177,7 @@ func record() (result *recording, err error) {
 
 	// Boot is over when the units have settled; the guest is not idle then.
 	sh("systemctl is-system-running --wait; mountpoint /data")
+	rec.storage = sh("sed -n s/^Storage=//p /usr/lib/systemd/journald.conf.d/20-gin-edge.conf")
 	rec.cycles = sh("journalctl -b -q --no-pager -o cat | grep -ai 'ordering cycle' || :")
 	check()
 	phaseEnds("first boot")
@@ -167,7 +192,8 @@ func record() (result *recording, err error) {
 	}
 	const config = "/data/gin-edge/gin-edged.toml"
 	for n := range rounds {
-		sh(fmt.Sprintf("printf '[server]\\nmax_connections = %d\\n' >%s.new && sync && mv %s.new %s && sync", 100+n, config, config, config))
+		limit = firstLimit + n
+		sh(fmt.Sprintf("printf '[server]\\nmax_connections = %d\\n' >%s.new && sync && mv %s.new %s && sync", limit, config, config, config))
 		sh("systemctl reload " + daemon)
 		check()
 		if err != nil {
@@ -178,9 +204,9 @@ func record() (result *recording, err error) {
 
 	// The journal's limit of messages is for a unit: several of them.
 	for unit := range 6 {
-		sh(fmt.Sprintf("systemd-run -q --unit=flood%d sh -c 'yes \"flood %0200d\" | head -n 3000'", unit, unit))
+		sh(floodUnit(unit, 3000))
 	}
-	sh("while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync")
+	sh(floodEnds)
 	check()
 	phaseEnds("log flood")
 	used := sh("du -sk /data/log/journal 2>/dev/null | cut -f1 | grep . || echo 0")
@@ -206,11 +232,11 @@ func record() (result *recording, err error) {
 // A flood is on the data partition, where the persistent profile puts the
 // journal, and takes no more than that allows.
 func TestJournalOnDisk(t *testing.T) {
-	if *targetFlag == "image" {
-		t.Skip("which log profile the image has is not known")
-	}
 	r := begin(t, "log flood", "18000 messages, persistent profile")
 	rec := needRecording(t)
+	if rec.storage != "persistent" {
+		t.Skipf("the image was built with the log profile %s", rec.storage)
+	}
 	r.cause = fmt.Sprintf("journal %d KiB", rec.journal)
 	if rec.journal < 256 || rec.journal > maxJournal>>10 {
 		t.Errorf("the journal takes %d KiB on the data partition, want 256 to %d", rec.journal, maxJournal>>10)
@@ -320,7 +346,10 @@ func TestPowerCut(t *testing.T) {
 	for n := range *cutsFlag {
 		p := rec.phases[n%len(rec.phases)]
 		cut, seed := rec.cutPoint(random, p), random.Uint64()
-		t.Run(fmt.Sprintf("%03d", n), func(t *testing.T) { rec.testCut(t, n, p, cut, seed) })
+		t.Run(fmt.Sprintf("%03d", n), func(t *testing.T) {
+			t.Parallel()
+			rec.testCut(t, n, p, cut, seed)
+		})
 	}
 }
 
@@ -335,10 +364,10 @@ func (rec *recording) testCut(t *testing.T, n int, p phase, cut int, seed uint64
 	}
 	defer func() { m.end(t.Failed()) }()
 	r.took = fmt.Sprintf("boot %.1f s", m.boot.Seconds())
-	m.login(t)
-	m.wantHealthy(t)
 	known := rec.acknowledged(cut)
-	r.cause = m.run(t, "sed -n 's/^cause=//p' /run/gin-edge-boot/reset-cause")
+	// All of this is asked over HTTP: it costs no time.
+	now := m.status(t)
+	r.cause = now.LastReset.Cause
 	causes := []string{"power-loss"}
 	if known.entries == 0 {
 		causes = append(causes, "first-boot")
@@ -346,22 +375,45 @@ func (rec *recording) testCut(t *testing.T, n int, p phase, cut int, seed uint64
 	if !slices.Contains(causes, r.cause) {
 		t.Errorf("the recorded cause is %q, want %v", r.cause, causes)
 	}
-	m.run(t, "mountpoint -q /data")
-	if id := m.run(t, "cat /etc/machine-id"); known.machineID != "" && id != known.machineID {
-		t.Errorf("the machine id was %s, is %s", known.machineID, id)
+	m.wantData(t, r, true)
+	if id, err := m.deviceID(); err != nil || known.deviceID != "" && id != known.deviceID {
+		t.Errorf("the device id was %s, is %s, %v", known.deviceID, id, err)
 	}
+	// The one that was being written at the cut may be there already.
+	if limit := now.Connections.Limit; known.limit > 0 && limit != known.limit && limit != known.limit+1 {
+		t.Errorf("the acknowledged configuration had max_connections = %d, in force is %d", known.limit, limit)
+	}
+	rec.wantEvents(t, r, m, known)
+	// The rest needs a shell, which takes as long as the boot.
+	if *setFlag == "full" && n%deepEvery != 0 {
+		return
+	}
+	m.login(t)
+	m.wantHealthy(t)
 	if known.counter > 0 {
 		if counter := int(m.number(t, "cat /data/w/counter")); counter < known.counter {
 			t.Errorf("file %d was acknowledged, the last one is %d", known.counter, counter)
 		}
 	}
-	rec.wantEvents(t, r, m, known)
-	if did, _ := m.try(t, "cat /run/gin-edge-boot/data"); did != "" {
+	if did, _ := m.Try(t, "cat /run/gin-edge-boot/data"); did != "" {
 		t.Logf("gin-edge-data: %s", did)
 		if known.entries > 0 && strings.Contains(did, "formatting") {
 			t.Errorf("the data partition was formatted: %s", did)
 		}
 	}
+}
+
+// deepEvery is how many cuts of the full set go by until one is looked into with
+// a shell.
+const deepEvery = 10
+
+// deviceID is derived from the machine id.
+func (m *machine) deviceID() (string, error) {
+	var device struct{ ID string }
+	if code, err := m.get("/api/v1/device", time.Minute, &device); err != nil || code != http.StatusOK {
+		return "", fmt.Errorf("/api/v1/device: %d, %w", code, err)
+	}
+	return device.ID, nil
 }
 
 // wantEvents checks that the log of critical events lost nothing that was

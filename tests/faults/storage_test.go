@@ -62,19 +62,19 @@ func (m *machine) wantServed(t *testing.T) {
 func TestDataFull(t *testing.T) {
 	r := begin(t, "data partition full", "fallocate")
 	m := running(t)
-	m.run(t, "mountpoint -q /data")
+	m.Run(t, "mountpoint -q /data")
 	// What is reserved for root goes, too; the last bytes with dd.
-	m.run(t, `a=$(df -k /data | awk 'END { print $4 }'); fallocate -l ${a}KiB /data/fill 2>/dev/null; dd if=/dev/zero of=/data/fill2 bs=64k 2>/dev/null; sync`)
+	m.Run(t, `a=$(df -k /data | awk 'END { print $4 }'); fallocate -l ${a}KiB /data/fill 2>/dev/null; dd if=/dev/zero of=/data/fill2 bs=64k 2>/dev/null; sync`)
 	m.wantServed(t)
 	m.wantData(t, r, false)
 	// A reload has nothing to write and goes on working.
-	m.run(t, "systemctl reload "+daemon)
-	m.run(t, "systemctl restart "+daemon)
+	m.Run(t, "systemctl reload "+daemon)
+	m.Run(t, "systemctl restart "+daemon)
 	m.wantServed(t)
 	if r.cause == "" {
 		r.cause = "served"
 	}
-	m.run(t, "rm -f /data/fill /data/fill2; sync")
+	m.Run(t, "rm -f /data/fill /data/fill2; sync")
 	m.wantData(t, r, true)
 	m.wantHealthy(t)
 }
@@ -84,9 +84,9 @@ func TestDataReadOnly(t *testing.T) {
 	inFull(t)
 	r := begin(t, "data partition read-only", "file system error")
 	m := running(t)
-	m.run(t, `d=$(basename "$(readlink -f /dev/disk/by-partlabel/data)"); echo fault >/sys/fs/ext4/$d/trigger_fs_error`)
+	m.Run(t, `d=$(basename "$(readlink -f /dev/disk/by-partlabel/data)"); echo fault >/sys/fs/ext4/$d/trigger_fs_error`)
 	eventually(t, time.Minute, "/data to be read-only", func() bool {
-		_, status := m.try(t, "touch /data/w 2>/dev/null")
+		_, status := m.Try(t, "touch /data/w 2>/dev/null")
 		return status != 0
 	})
 	m.wantServed(t)
@@ -96,31 +96,43 @@ func TestDataReadOnly(t *testing.T) {
 	// The cause cannot be kept on a disk that cannot be written.
 	r.note(t, m, back, "reboot", "power-loss")
 	r.cause = finding + "; next boot: " + r.cause
-	m.run(t, "touch /data/w && rm /data/w")
+	m.Run(t, "touch /data/w && rm /data/w")
 	m.wantData(t, r, true)
 	m.wantHealthy(t)
+}
+
+// A card with its lock set, or one that has worn out.
+func TestDiskReadOnly(t *testing.T) {
+	inFull(t)
+	r := begin(t, "disk read-only", "from power-on")
+	m := damaged(t, r, "read-only", func(*os.File, Partition) error { return nil }, "--read-only")
+	if output, status := m.Try(t, "cat /run/gin-edge-boot/data; touch /data/w"); status == 0 {
+		t.Errorf("/data can be written: the fault is none: %s", output)
+	}
+	m.wantServed(t)
+	m.wantData(t, r, false)
 }
 
 func TestFactoryReset(t *testing.T) {
 	inFull(t)
 	r := begin(t, "factory reset", "gin-edge-data factory-reset")
 	m := running(t)
-	id := m.run(t, "cat /etc/machine-id; touch /data/mine; sync")
+	id := m.Run(t, "cat /etc/machine-id; touch /data/mine; sync")
 	back := m.reset(t, 3*time.Minute, func() { m.later(t, "/usr/libexec/gin-edge/gin-edge-data factory-reset") })
 	r.note(t, m, back, "first-boot", "reboot")
-	if output, status := m.try(t, "test ! -e /data/mine && mountpoint -q /data"); status != 0 {
+	if output, status := m.Try(t, "test ! -e /data/mine && mountpoint -q /data"); status != 0 {
 		t.Errorf("what was on the data partition is still there, or it is not mounted: %s", output)
 	}
-	if did := m.run(t, "cat /run/gin-edge-boot/data"); !strings.Contains(did, "factory reset") {
+	if did := m.Run(t, "cat /run/gin-edge-boot/data"); !strings.Contains(did, "factory reset") {
 		t.Errorf("gin-edge-data says %q, nothing of a factory reset", did)
 	}
-	t.Logf("the machine id was %s, is %s", id, m.run(t, "cat /etc/machine-id"))
+	t.Logf("the machine id was %s, is %s", id, m.Run(t, "cat /etc/machine-id"))
 	m.wantHealthy(t)
 }
 
 // damaged boots the recorded disk after damage to its data partition, and
 // returns the guest with root logged in.
-func damaged(t *testing.T, r *result, name string, damage func(disk *os.File, data Partition) error) *machine {
+func damaged(t *testing.T, r *result, name string, damage func(disk *os.File, data Partition) error, args ...string) *machine {
 	t.Helper()
 	rec := needRecording(t)
 	image, _ := rec.disk(t, name, len(rec.log.Entries), *seedFlag)
@@ -145,7 +157,7 @@ func damaged(t *testing.T, r *result, name string, damage func(disk *os.File, da
 	if err := damage(disk, data); err != nil {
 		t.Fatal(err)
 	}
-	m, err := rec.kit.start(name, image)
+	m, err := rec.kit.start(name, image, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,8 +196,8 @@ func TestDataCorrupt(t *testing.T) {
 			m := damaged(t, r, "corrupt-"+c.name, func(disk *os.File, data Partition) error {
 				return c.apply(disk, data, rand.New(rand.NewPCG(*seedFlag, 1)))
 			})
-			m.run(t, "mountpoint -q /data && touch /data/t && rm /data/t")
-			r.cause = strings.ReplaceAll(m.run(t, "cat /run/gin-edge-boot/data"), "\n", "; ")
+			m.Run(t, "mountpoint -q /data && touch /data/t && rm /data/t")
+			r.cause = strings.ReplaceAll(m.Run(t, "cat /run/gin-edge-boot/data"), "\n", "; ")
 			if r.cause == "" && c.name != "table" {
 				t.Error("gin-edge-data does not say what it did")
 			}
@@ -223,7 +235,7 @@ func TestDataGrows(t *testing.T) {
 		}
 		return disk.Truncate(info.Size() + 64<<20)
 	})
-	r.cause = strings.ReplaceAll(m.run(t, "cat /run/gin-edge-boot/data"), "\n", "; ")
+	r.cause = strings.ReplaceAll(m.Run(t, "cat /run/gin-edge-boot/data"), "\n", "; ")
 	sectors := m.number(t, `cat /sys/class/block/$(basename "$(readlink -f /dev/disk/by-partlabel/data)")/size`)
 	if grown := int64(sectors)*diskSector - before; grown < 60<<20 {
 		t.Errorf("the partition has grown by %d bytes", grown)
@@ -255,18 +267,18 @@ func TestDataMissing(t *testing.T) {
 	defer func() { m.end(t.Failed()) }()
 	r.took = fmt.Sprintf("boot %.1f s", m.boot.Seconds())
 	m.login(t)
-	if _, status := m.try(t, "mountpoint -q /data"); status == 0 {
+	if _, status := m.Try(t, "mountpoint -q /data"); status == 0 {
 		t.Error("/data is mounted: the fault is none")
 	}
 	m.wantServed(t)
 	m.wantData(t, r, false)
-	state, _ := m.try(t, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain --no-pager | cut -d' ' -f1")
+	state, _ := m.Try(t, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain --no-pager | cut -d' ' -f1")
 	if r.cause != "" {
 		r.cause += "; "
 	}
 	r.cause += "systemd: " + strings.ReplaceAll(state, "\n", " ")
 	for _, unit := range []string{daemon, "gin-edge-firewall.service", "gin-edge-reset-cause.service"} {
-		if active := m.run(t, "systemctl show -P ActiveState "+unit); active != "active" {
+		if active := m.Run(t, "systemctl show -P ActiveState "+unit); active != "active" {
 			t.Errorf("%s is %s", unit, active)
 		}
 	}

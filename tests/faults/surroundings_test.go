@@ -29,13 +29,7 @@ func TestOffline(t *testing.T) {
 	m.login(t)
 	m.wantHealthy(t)
 	// Nobody reaches it from outside, so it is asked on the loopback.
-	ask := `exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET /livez HTTP/1.0\r\n\r\n' >&3; head -n 1 <&3`
-	if _, status := m.try(t, "command -v bash"); status != 0 {
-		ask = "wget -q -S -O /dev/null http://127.0.0.1/livez 2>&1 | head -n 1"
-	} else {
-		ask = `bash -c "` + strings.ReplaceAll(ask, `\`, `\\`) + `"`
-	}
-	if answer, _ := m.try(t, ask); !strings.Contains(answer, " 200") {
+	if answer := m.loopback(t, "/livez"); !strings.Contains(answer, `"status":"ok"`) {
 		t.Errorf("/livez on the loopback, without network: %q", answer)
 	}
 	if code, err := m.get("/livez", 2*time.Second, nil); err == nil {
@@ -53,18 +47,18 @@ func TestNoClock(t *testing.T) {
 	r := begin(t, "no clock", "hardware clock set to 2000 over a reset")
 	m := running(t)
 	hwclock := "hwclock"
-	if _, status := m.try(t, "command -v hwclock"); status != 0 {
+	if _, status := m.Try(t, "command -v hwclock"); status != 0 {
 		hwclock = "busybox hwclock"
 	}
-	if output, status := m.try(t, "test -e /dev/rtc0 && "+hwclock+" -r -u"); status != 0 {
+	if output, status := m.Try(t, "test -e /dev/rtc0 && "+hwclock+" -r -u"); status != 0 {
 		t.Skipf("the guest has no hardware clock that can be set: %s", output)
 	}
 	defer func() {
 		if !t.Failed() {
-			m.try(t, fmt.Sprintf("date -u -s @%d && %s -w -u", time.Now().Unix(), hwclock))
+			m.Try(t, fmt.Sprintf("date -u -s @%d && %s -w -u", time.Now().Unix(), hwclock))
 		}
 	}()
-	m.run(t, "date -u -s '2000-01-02 03:04:05' && "+hwclock+" -w -u")
+	m.Run(t, "date -u -s '2000-01-02 03:04:05' && "+hwclock+" -w -u")
 	back := m.reset(t, 2*time.Minute, func() {
 		// Not in order: a shutdown would write the time.
 		if err := m.qmp.Execute("system_reset", nil, nil); err != nil {
@@ -72,7 +66,7 @@ func TestNoClock(t *testing.T) {
 		}
 	})
 	r.note(t, m, back, "power-loss")
-	now := m.run(t, "date -u +%Y-%m-%d; mountpoint -q /data")
+	now := m.Run(t, "date -u +%Y-%m-%d; mountpoint -q /data")
 	if strings.HasPrefix(now, time.Now().UTC().Format("2006-01-02")) {
 		t.Errorf("the guest knows the date, %s: the fault is none", now)
 	}
@@ -96,14 +90,14 @@ func TestFlood(t *testing.T) {
 	}
 	_, runBefore, varBefore := used()
 	for unit := range 10 {
-		m.run(t, fmt.Sprintf("systemd-run -q --unit=flood%d sh -c 'yes \"flood %0200d\" | head -n 20000'", unit, unit))
+		m.Run(t, floodUnit(unit, 20000))
 	}
 	for range 10 {
 		if code, err := m.get("/livez", 10*time.Second, nil); err != nil || code != http.StatusOK {
 			t.Errorf("/livez during the flood: %d, %v", code, err)
 		}
 	}
-	m.run(t, "while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync")
+	m.Run(t, floodEnds)
 	journal, runAfter, varAfter := used()
 	r.cause = fmt.Sprintf("journal %.0f KiB, /run +%.0f KiB, /var +%.0f KiB", journal, runAfter-runBefore, varAfter-varBefore)
 	if journal > maxVolatile {
@@ -112,7 +106,7 @@ func TestFlood(t *testing.T) {
 	if runAfter-runBefore > maxVolatile || varAfter-varBefore > maxVolatile {
 		t.Errorf("growth is not bounded: %s", r.cause)
 	}
-	if lost, _ := m.try(t, "journalctl -b -q --no-pager -o cat -u systemd-journald | grep -m1 -i suppressed"); lost == "" {
+	if lost, _ := m.Try(t, "journalctl -b -q --no-pager -o cat -u systemd-journald | grep -m1 -i suppressed"); lost == "" {
 		t.Error("journald does not say that it suppressed messages")
 	}
 	m.wantHealthy(t)

@@ -8,13 +8,15 @@ import (
 	"os"
 	"time"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/firewall"
 )
 
 const usage = `Usage: gin-edge-firewall load|print
 
   load    put the rules into force, each address family at once; when that
-          fails, drop everything that comes in and exit 1
+          fails, drop everything that comes in and exit 1; what became of it is
+          left in /run/gin-edge-firewall for the service to tell
   print   show the rules and load nothing
 
 Everything that comes in is dropped but answers, a few kinds of ICMP, address
@@ -42,10 +44,10 @@ const timeout = 30 * time.Second
 var folders = []string{"/usr/lib/gin-edge/firewall.d", "/etc/gin-edge/firewall.d"}
 
 func main() {
-	os.Exit(run(os.Args[1:], folders, firewall.Command, os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], folders, "/"+device.FirewallFile, firewall.Command, os.Stdout, os.Stderr))
 }
 
-func run(args, folders []string, runner firewall.Runner, stdout, stderr io.Writer) int {
+func run(args, folders []string, state string, runner firewall.Runner, stdout, stderr io.Writer) int {
 	verb := ""
 	if len(args) == 1 {
 		verb = args[0]
@@ -73,10 +75,19 @@ func run(args, folders []string, runner firewall.Runner, stdout, stderr io.Write
 		return 0
 	}
 	if verb == "load" {
+		became := device.Firewall{State: device.FirewallInForce}
 		if err == nil {
 			err = firewall.Apply(ctx, runner, openings)
-		} else if closeErr := firewall.Close(ctx, runner); closeErr != nil {
-			err = fmt.Errorf("%w; %w", err, closeErr)
+		}
+		if err != nil {
+			became = device.Firewall{State: device.FirewallClosed, Detail: err.Error()}
+			if closeErr := firewall.Close(ctx, runner); closeErr != nil {
+				err = fmt.Errorf("%w; %w", err, closeErr)
+				became = device.Firewall{State: device.FirewallFailed, Detail: err.Error()}
+			}
+		}
+		if writeErr := became.Write(state); writeErr != nil {
+			fmt.Fprintf(stderr, "gin-edge-firewall: the state cannot be told: %v\n", writeErr)
 		}
 	}
 	if err != nil {

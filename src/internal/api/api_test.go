@@ -269,10 +269,10 @@ func TestEvents(t *testing.T) {
 		"?limit=":             "parameter limit",
 		"?cursor=":            "parameter cursor",
 		"?cursor=-1":          "parameter cursor",
-		"?limit=1&limit=2":    `parameter "limit" is there 2 times`,
-		"?crusor=1":           `unknown parameter "crusor"; known are cursor and limit`,
-		"?limit=%zz":          "the query cannot be read",
-		"?limit=1;cursor=1":   "the query cannot be read",
+		"?limit=1&limit=2":    `parameter limit is there 2 times; once is allowed`,
+		"?crusor=1":           `unknown parameter "crusor"; known are cursor, limit`,
+		"?limit=%zz":          "the query is malformed",
+		"?limit=1;cursor=1":   "the query is malformed",
 		"?cursor=1&cursor%5B": "unknown parameter",
 	} {
 		problem := wantProblem(t, do(h, "GET", "/api/v1/events"+query, nil), 400, "/api/v1/events")

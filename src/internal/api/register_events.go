@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
@@ -73,30 +72,18 @@ type eventsQuery struct {
 	limit  int
 }
 
-// parseEventsQuery reads the query of /api/v1/events. Errors name the parameter.
+// parseEventsQuery reads the query of /api/v1/events.
 func parseEventsQuery(raw string) (eventsQuery, error) {
 	q := eventsQuery{limit: defaultEvents}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return q, fmt.Errorf("the query cannot be read: %w", err)
-	}
-	for name, value := range values {
-		if len(value) > 1 {
-			return q, fmt.Errorf("parameter %q is there %d times", name, len(value))
-		}
-		switch name {
-		case "cursor":
-			q.cursor = value[0]
-			if q.after, err = strconv.ParseUint(q.cursor, 10, 64); err != nil {
-				return q, fmt.Errorf("parameter cursor: %q is not a next_cursor of an answer", q.cursor)
+	err := readQuery(raw, readers{
+		"cursor": func(value string) (err error) {
+			if q.after, err = strconv.ParseUint(value, 10, 64); err != nil {
+				return fmt.Errorf("%q is not a next_cursor of an answer", value)
 			}
-		case "limit":
-			if q.limit, err = strconv.Atoi(value[0]); err != nil || q.limit < 1 || q.limit > maxEvents {
-				return q, fmt.Errorf("parameter limit: %q is not a number from 1 to %d", value[0], maxEvents)
-			}
-		default:
-			return q, fmt.Errorf("unknown parameter %q; known are cursor and limit", name)
-		}
-	}
-	return q, nil
+			q.cursor = value
+			return nil
+		},
+		"limit": readLimit(&q.limit, maxEvents),
+	})
+	return q, err
 }

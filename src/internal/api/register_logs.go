@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -75,7 +72,8 @@ func (a *api) registerLogs(engine *gin.Engine) {
 }
 
 func (a *api) logs(c *gin.Context) {
-	q, err := parseLogQuery(c.Request, "cursor", "level", "limit")
+	q := newLogQuery()
+	err := readQuery(c.Request.URL.RawQuery, readers{"cursor": q.readCursor, "level": q.readLevel, "limit": readLimit(&q.limit, maxLogLimit)})
 	if err != nil {
 		a.problem(c, http.StatusBadRequest, err.Error())
 		return
@@ -119,61 +117,34 @@ type logQuery struct {
 	limit  int
 }
 
-// parseLogQuery reads the parameters of the query, of which only those named
-// are allowed.
-func parseLogQuery(r *http.Request, allowed ...string) (logQuery, error) {
-	// Without a level: all that log.level lets through.
-	q := logQuery{level: logrus.DebugLevel, limit: defaultLogLimit}
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return q, fmt.Errorf("the query is malformed: %w", err)
-	}
-	for name, list := range values {
-		value := list[0]
-		switch {
-		case !slices.Contains(allowed, name):
-			return q, fmt.Errorf("unknown parameter %q; known are %s", name, strings.Join(allowed, ", "))
-		case len(list) > 1:
-			return q, fmt.Errorf("parameter %s is there %d times; once is allowed", name, len(list))
-		case name == "cursor":
-			err = q.setCursor("parameter cursor", value)
-		case name == "level":
-			if q.level, err = log.ParseLevel(value); err != nil {
-				err = fmt.Errorf("parameter level: %w", err)
-			}
-		case name == "limit":
-			limit, e := strconv.ParseUint(value, 10, 32)
-			if e != nil || limit < 1 || limit > maxLogLimit {
-				err = fmt.Errorf("parameter limit: %q is not a number from 1 to %d", value, maxLogLimit)
-			}
-			q.limit = int(limit)
-		}
-		if err != nil {
-			return q, err
-		}
-	}
-	return q, nil
-}
+// newLogQuery is the one of an empty query: all that log.level lets through.
+func newLogQuery() *logQuery { return &logQuery{level: logrus.DebugLevel, limit: defaultLogLimit} }
 
-func (q *logQuery) setCursor(what, text string) error {
-	c, err := log.ParseCursor(text)
+func (q *logQuery) readCursor(value string) error {
+	c, err := log.ParseCursor(value)
 	if err != nil {
-		return fmt.Errorf("%s: %q %w; allowed is what an earlier answer gave as cursor or id", what, text, err)
+		return fmt.Errorf("%q %w; allowed is what an earlier answer gave as cursor or id", value, err)
 	}
 	q.cursor = &c
 	return nil
 }
 
+func (q *logQuery) readLevel(value string) (err error) {
+	q.level, err = log.ParseLevel(value)
+	return err
+}
+
 // streamLogs sends server-sent events
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 func (a *api) streamLogs(c *gin.Context) {
-	q, err := parseLogQuery(c.Request, "cursor", "level")
+	q := newLogQuery()
+	err := readQuery(c.Request.URL.RawQuery, readers{"cursor": q.readCursor, "level": q.readLevel})
 	// A browser that connects again keeps its URL: its header is the newer one.
 	if id := c.Request.Header.Values(headerLastEventID); err == nil && len(id) > 0 && id[0] != "" {
 		if len(id) > 1 {
 			err = errors.New("header Last-Event-ID is there more than once")
-		} else {
-			err = q.setCursor("header Last-Event-ID", id[0])
+		} else if err = q.readCursor(id[0]); err != nil {
+			err = fmt.Errorf("header Last-Event-ID: %w", err)
 		}
 	}
 	if err != nil {

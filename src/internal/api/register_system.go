@@ -24,6 +24,7 @@ type statusBody struct {
 	Watchdog      statusWatchdog    `json:"watchdog"`
 	LastReset     device.Reset      `json:"last_reset"`
 	Data          statusData        `json:"data"`
+	Firewall      device.Firewall   `json:"firewall"`
 	Logs          statusLogs        `json:"logs"`
 }
 
@@ -110,6 +111,7 @@ func (a *api) registerSystem(engine *gin.Engine) {
 			},
 			LastReset: a.Device.LastReset(),
 			Data:      statusData(a.Data()),
+			Firewall:  a.Device.Firewall(),
 			Logs:      statusLogs{logs.Records, logs.Dropped, logs.RingRecords, logs.RingBytes, a.streams.Load()},
 		}
 		if body.Config.Sources == nil {

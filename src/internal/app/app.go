@@ -146,6 +146,12 @@ func (a *App) run(ctx context.Context) error {
 		return err
 	}
 
+	// Whoever asks after READY is told of the main loop, too.
+	beat := a.health.Loop("main", mainLimit)
+	if ctx.Err() == nil { // else asked to stop while starting
+		a.announce()
+	}
+
 	// The watchdog outlives ctx: it goes on while the drain still accepts.
 	watchdogCtx, stopWatchdog := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatchdog()
@@ -156,15 +162,14 @@ func (a *App) run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		defer stopWatchdog()
-		err := a.loop(groupCtx, group)
+		err := a.loop(groupCtx, group, beat)
 		a.drain(stopWatchdog)
 		return err
 	})
 	return group.Wait()
 }
 
-// start brings the first generation into force and says READY when it has
-// answered.
+// start brings the first generation into force and waits until it has answered.
 func (a *App) start(ctx context.Context) error {
 	cfg, err := config.Load(a.Layers)
 	if err != nil {
@@ -199,11 +204,15 @@ func (a *App) start(ctx context.Context) error {
 		}
 		return fmt.Errorf("the service does not answer itself: %w", err)
 	}
+	return nil
+}
+
+// announce says READY.
+func (a *App) announce() {
 	a.phase.Store(serving)
 	a.log(sd.Ready(a.statusLine()))
 	a.Log.WithField("version", a.Version).Info(a.statusLine())
 	a.record.started(a.Version)
-	return nil
 }
 
 // build makes a generation and applies what it changes in the process.
@@ -234,8 +243,7 @@ func listenSource(cfg *config.Config) string {
 
 // loop is the main loop: it beats and reloads until ctx ends or an accept loop
 // fails.
-func (a *App) loop(ctx context.Context, group *errgroup.Group) error {
-	beat := a.health.Loop("main", mainLimit)
+func (a *App) loop(ctx context.Context, group *errgroup.Group, beat *health.Loop) error {
 	defer beat.End()
 	ticker := time.NewTicker(mainBeat)
 	defer ticker.Stop()
@@ -252,6 +260,7 @@ func (a *App) loop(ctx context.Context, group *errgroup.Group) error {
 		case <-ticker.C:
 			beat.Beat()
 			a.record.watchData()
+			a.record.watchFirewall()
 		case <-hangup:
 			// Files may be on a slow medium, so the reload has a goroutine. The
 			// next request waits in the channel until this one has ended.

@@ -14,6 +14,7 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
@@ -36,6 +37,7 @@ type recorder struct {
 	// Of the main loop.
 	state      storage.State // that was recorded
 	storeError string        // that was logged, without its figures
+	firewall   device.FirewallState
 
 	// Of the goroutine of the watchdog.
 	failing  string // what failed, without its figures
@@ -150,6 +152,25 @@ func (r *recorder) watchData() {
 	} else {
 		e.Severity, e.Message = events.Error, "the data partition is not as expected: "+report.Err().Error()
 		r.log.Error(e.Message)
+	}
+	r.events.Record(e)
+}
+
+// watchFirewall records each change of the packet filter's state.
+func (r *recorder) watchFirewall() {
+	f := r.device.Firewall()
+	good := f.State == device.FirewallInForce || f.State == device.FirewallNone
+	if f.State == r.firewall || r.firewall == "" && good {
+		return
+	}
+	r.firewall = f.State
+	e := events.Event{Kind: events.Firewall, Severity: events.Info, Message: "the packet filter is in force again",
+		Fields: map[string]string{"state": string(f.State)}}
+	if good {
+		r.log.Info(e.Message)
+	} else {
+		e.Severity, e.Message = events.Critical, "the packet filter is not in force: "+f.Detail
+		r.log.Log(log.Critical, e.Message)
 	}
 	r.events.Record(e)
 }

@@ -147,3 +147,31 @@ func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 		t.Errorf("events %q, want %q", got, want)
 	}
 }
+
+func TestFirewallEvents(t *testing.T) {
+	root := t.TempDir()
+	reader, _ := device.NewReader(os.DirFS(root))
+	r := newRecorder(servicetest.TextLogger(io.Discard), reader)
+	for _, f := range []device.Firewall{
+		{State: device.FirewallInForce},
+		{State: device.FirewallClosed, Detail: "a.conf:1: no port"},
+		{State: device.FirewallClosed, Detail: "a.conf:1: no port"},
+		{State: device.FirewallInForce},
+	} {
+		if err := f.Write(filepath.Join(root, device.FirewallFile)); err != nil {
+			t.Fatal(err)
+		}
+		r.watchFirewall()
+	}
+	got := []string{}
+	for _, item := range r.events.Newest(10) {
+		got = append(got, string(item.Kind)+" "+string(item.Severity)+" "+item.Fields["state"]+": "+item.Message)
+	}
+	want := []string{
+		"firewall critical closed: the packet filter is not in force: a.conf:1: no port",
+		"firewall info in-force: the packet filter is in force again",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
+}

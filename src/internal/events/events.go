@@ -1,6 +1,6 @@
 // Package events is the log of the few things that must still be known after a
 // loss of power: boots and what reset the device, starts and stops, the
-// watchdog, reloads, the state of the data partition.
+// watchdog, reloads, the state of the data partition and of the packet filter.
 //
 // It is two segments of records in a directory of the data partition, events
 // and events.old. An event is acknowledged when its record was written and

@@ -38,6 +38,7 @@ const (
 	Watchdog      Kind = "watchdog"
 	AcceptFailed  Kind = "accept_failed"
 	DataPartition Kind = "data_partition"
+	Firewall      Kind = "firewall"
 	EventLog      Kind = "event_log" // what this log has to say of itself
 )
 

@@ -197,6 +197,9 @@ func TestApply(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%+v: no error", k)
 		}
+		if err := Close(ctx, k.run); err != nil {
+			t.Error(err)
+		}
 		for _, want := range []string{"iptables -P INPUT DROP", "ip6tables -P INPUT DROP", "iptables -F INPUT", "ip6tables -F INPUT"} {
 			if !slices.Contains(k.calls, want) {
 				t.Errorf("%v: not closed: %q is not in %q", err, want, k.calls)

@@ -52,11 +52,12 @@ func Resolve(ctx context.Context, run Runner, declarations []Declaration) ([]Ope
 }
 
 // Apply puts the rules of both families into force, each at once, and reads
-// back that the kernel has them. When one fails it closes both and returns why.
+// back that the kernel has them. When one fails the other may be in force:
+// Close then.
 func Apply(ctx context.Context, run Runner, openings []Opening) error {
 	for _, family := range []Family{V4, V6} {
 		if err := apply(ctx, run, family, openings); err != nil {
-			return errors.Join(fmt.Errorf("load the %s rules: %w", family.Name, err), Close(ctx, run))
+			return fmt.Errorf("load the %s rules: %w", family.Name, err)
 		}
 	}
 	return nil
@@ -91,17 +92,15 @@ func explain(err error, rules string) error {
 	return err
 }
 
-// Close drops all that comes in. It needs nothing but the filter table.
+// Close drops all that comes in but from the device itself. It needs nothing
+// but the filter table.
 func Close(ctx context.Context, run Runner) error {
 	var errs []error
 	for _, family := range []Family{V4, V6} {
-		for _, chain := range []string{"INPUT", "FORWARD"} {
-			if _, err := run(ctx, "", family.Save, "-P", chain, "DROP"); err != nil {
+		for _, args := range []string{"-P INPUT DROP", "-P FORWARD DROP", "-F INPUT", "-A INPUT -i lo -j ACCEPT"} {
+			if _, err := run(ctx, "", family.Save, strings.Fields(args)...); err != nil {
 				errs = append(errs, fmt.Errorf("close %s: %w", family.Name, err))
 			}
-		}
-		if _, err := run(ctx, "", family.Save, "-F", "INPUT"); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", family.Name, err))
 		}
 	}
 	return errors.Join(errs...)

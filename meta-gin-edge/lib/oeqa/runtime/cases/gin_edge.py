@@ -21,7 +21,6 @@ UNIT = 'gin-edged.service'
 URL = 'http://127.0.0.1'
 
 
-@skipIfNotFeature('systemd', 'gin-edge needs systemd')
 class GinEdgeTest(OERuntimeTestCase):
 
     def run_ok(self, command):
@@ -36,6 +35,7 @@ class GinEdgeTest(OERuntimeTestCase):
         """The JSON that the service answers, asked from the device itself."""
         return json.loads(self.run_ok('wget -q -O - %s%s' % (URL, path)))
 
+    @skipIfNotFeature('systemd', 'gin-edge needs systemd')
     @OEHasPackage(['gin-edge'])
     @OETestDepends(['ssh.SSHTest.test_ssh'])
     def test_unit_is_active(self):

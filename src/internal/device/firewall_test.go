@@ -1,0 +1,59 @@
+package device
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestFirewall(t *testing.T) {
+	root := t.TempDir()
+	file := filepath.Join(root, FirewallFile)
+	reader, _ := NewReader(os.DirFS(root))
+	if f := reader.Firewall(); f != (Firewall{State: FirewallNone}) {
+		t.Errorf("without a file: %+v", f)
+	}
+	for _, tc := range []struct{ in, want Firewall }{
+		{Firewall{FirewallInForce, ""}, Firewall{FirewallInForce, ""}},
+		{Firewall{FirewallClosed, "a.conf:1:\n\tno port\x1b \xff"}, Firewall{FirewallFailed, ""}},
+		{Firewall{FirewallClosed, "a.conf:1:\n\tno port \xff"}, Firewall{FirewallClosed, "a.conf:1: no port ?"}},
+	} {
+		if err := tc.in.Write(file); err != nil {
+			t.Fatal(err)
+		}
+		got := reader.Firewall()
+		if got.State != tc.want.State || tc.want.State != FirewallFailed && got != tc.want {
+			t.Errorf("%+v is read as %+v", tc.in, got)
+		}
+	}
+	long := Firewall{FirewallFailed, strings.Repeat("<ö", 10000)}
+	if err := long.Write(file); err != nil {
+		t.Fatal(err)
+	}
+	if got := reader.Firewall(); got.State != FirewallFailed || !strings.HasPrefix(got.Detail, "<ö<ö") {
+		t.Errorf("a long detail is read as %.80q", got)
+	}
+	if err := os.WriteFile(file, []byte(`{"state":"ajar"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := reader.Firewall(); got.State != FirewallFailed || !strings.Contains(got.Detail, FirewallFile+": state is not one of") {
+		t.Errorf("a bad state is read as %+v", got)
+	}
+}
+
+func FuzzParseFirewall(f *testing.F) {
+	f.Add([]byte(`{"state":"closed","detail":"x"}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		got, err := ParseFirewall(in)
+		if err != nil {
+			if got != (Firewall{}) {
+				t.Fatalf("%+v with %v", got, err)
+			}
+			return
+		}
+		if got.State == FirewallNone || strings.ContainsAny(got.Detail, "\n\x1b") {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
