@@ -4,9 +4,9 @@ LICENSE = "MIT"
 
 inherit core-image
 
-IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge gin-edge-data os-release"
-# See the fragment raspberrypi-radio.
-IMAGE_INSTALL:append:rpi = "${@' packagegroup-gin-edge-radio' if d.getVar('GIN_EDGE_RADIO_FIRMWARE') == '1' else ''}"
+# The distro names packages here where the fragment raspberrypi-radio asks for them.
+GIN_EDGE_RADIO_PACKAGES ?= ""
+IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge gin-edge-data os-release ${GIN_EDGE_RADIO_PACKAGES}"
 IMAGE_FEATURES += "read-only-rootfs"
 # 10 MB of names for hardware that this device cannot have.
 BAD_RECOMMENDATIONS += "udev-hwdb"
