@@ -1,6 +1,6 @@
 SUMMARY = "The reference firmware's data partition"
-DESCRIPTION = "Creates or grows the partition named data, repairs it or makes it anew, mounts it on /data, and keeps \
-the device's machine id on it; a device without it still boots."
+DESCRIPTION = "Creates or grows the data partition (in a GPT the one named data, in an MBR the fourth), repairs it or makes it \
+anew, mounts it on /data, and keeps the device's machine id on it; a device without it still boots."
 HOMEPAGE = "https://github.com/meta-gin-edge/meta-gin-edge"
 SECTION = "base"
 LICENSE = "MIT"

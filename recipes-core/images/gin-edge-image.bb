@@ -5,6 +5,8 @@ LICENSE = "MIT"
 inherit core-image
 
 IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge gin-edge-data os-release"
+# See the fragment raspberrypi-radio.
+IMAGE_INSTALL:append:rpi = "${@' packagegroup-gin-edge-radio' if d.getVar('GIN_EDGE_RADIO_FIRMWARE') == '1' else ''}"
 IMAGE_FEATURES += "read-only-rootfs"
 # 10 MB of names for hardware that this device cannot have.
 BAD_RECOMMENDATIONS += "udev-hwdb"
@@ -15,12 +17,15 @@ GIN_EDGE_ROOT_FSTYPE ?= "erofs-lz4hc"
 # MiB
 GIN_EDGE_SLOT_SIZE ?= "64"
 GIN_EDGE_DATA_SIZE ?= "64"
-IMAGE_FSTYPES = "${GIN_EDGE_ROOT_FSTYPE} wic wic.zst wic.bmap"
+GIN_EDGE_BOOT_SIZE ?= "128"
+# With checksums of what is for download.
+IMAGE_FSTYPES = "${GIN_EDGE_ROOT_FSTYPE} wic wic.zst wic.bmap wic.zst.sha256sum wic.bmap.sha256sum"
 IMAGE_TYPEDEP:wic = "${GIN_EDGE_ROOT_FSTYPE}"
 # The same input gives the same bytes.
 EXTRA_IMAGECMD:erofs-lz4hc ?= "-T $(stat -c %Y ${IMAGE_ROOTFS}) -U 7f7d1c1e-6f0a-4f0e-8d0c-6f1f0b6f9a10"
 
 WKS_FILE:qemuall ?= "gin-edge-qemu.wks.in"
+WKS_FILE:rpi ?= "gin-edge-raspberrypi.wks.in"
 # No boot loader of the default list has a part in our disks.
 WKS_FILE_DEPENDS = "wic-native bmaptool-native e2fsprogs-native erofs-utils-native"
 

@@ -84,7 +84,7 @@ def merge(parts, root, label, faults):
             commit = str(overrides.get(name, {}).get("commit", ""))
             if not COMMIT.fullmatch(commit):
                 faults.append(f"{label}: repos.{name}: no lock file pins its commit (found: {commit or 'nothing'}); "
-                              "run kas lock, or add it to kas/base.lock.yml")
+                              "run kas lock, or add it to the lock file beside the file that names the repository")
         else:
             for layer in repo.get("layers") or {}:
                 if not (root / layer / "conf/layer.conf").is_file():
