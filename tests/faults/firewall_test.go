@@ -255,8 +255,8 @@ func TestFirewallRefused(t *testing.T) {
 	if code, err := m.get("/livez", 3*time.Second, nil); err == nil {
 		t.Errorf("/livez from outside: %d; the network is not closed", code)
 	}
-	if status := m.loopback(t, "/api/v1/system/status"); !strings.Contains(status, `"firewall":{"state":"closed","detail":"`+declaration+`:1: `) {
-		t.Errorf("the status does not tell: %s", status)
+	if told := m.loopback(t, "/api/v1/system/status", `"firewall":{[^}]*}`); !strings.Contains(told, `"state":"closed","detail":"`+declaration+`:1: `) {
+		t.Errorf("the status does not tell: %q", told)
 	}
 	m.Run(t, "umount "+declaration+" && systemctl reload-or-restart gin-edge-firewall.service")
 	m.wait200(t, time.Minute)
