@@ -30,7 +30,7 @@ const (
 	socketName = "http" // FileDescriptorName= of the socket unit
 
 	// The main loop does nothing that blocks. When it hangs, the last good check
-	// is 2.5 s later at most; with the 8 s of the watchdog and a start that makes
+	// is 2.5 s later at most; with the 7 s of the watchdog and a start that makes
 	// less than 12 s.
 	mainBeat  = 500 * time.Millisecond
 	mainLimit = 2 * time.Second
