@@ -195,7 +195,8 @@ type Mount struct {
 // path, the topmost when there are several, or nil. The path must not hold
 // characters that the table escapes (space, tab, newline, backslash).
 //
-// ReadOnly is that of the superblock. The other one, of the mount, also comes
+// ReadOnly is that of the superblock: ro, or emergency_ro, which is what ext4
+// calls itself after an error since Linux 6.15. The other one, of the mount, also comes
 // from the sandbox of the service, whose ProtectSystem=strict shows /data
 // read-only although /data/gin-edge can be written.
 func FindMount(table, path string) (*Mount, error) {
@@ -211,7 +212,7 @@ func FindMount(table, path string) (*Mount, error) {
 		}
 		found = &Mount{}
 		for option := range strings.SplitSeq(rest[2], ",") {
-			found.ReadOnly = found.ReadOnly || option == "ro"
+			found.ReadOnly = found.ReadOnly || option == "ro" || option == "emergency_ro"
 		}
 	}
 	return found, nil

@@ -14,6 +14,7 @@ const table = `22 1 254:0 / / ro,relatime shared:1 - erofs /dev/root ro
 36 35 254:2 /gin-edge /data/gin-edge rw - ext4 /dev/vda3 rw,errors=remount-ro
 40 22 254:4 / /srv rw - ext4 /dev/vda4 rw
 41 40 254:5 / /srv rw - ext4 /dev/vda5 ro
+42 22 254:6 / /log rw - ext4 /dev/vda6 rw,emergency_ro,errors=remount-ro
 `
 
 func TestFindMount(t *testing.T) {
@@ -22,6 +23,7 @@ func TestFindMount(t *testing.T) {
 		"/data":          "writable", // the mount is read-only, the file system is not
 		"/data/gin-edge": "writable",
 		"/srv":           "read-only", // the upper one
+		"/log":           "read-only", // after an error
 		"/dat":           "none",
 		"/data/":         "none",
 	} {
