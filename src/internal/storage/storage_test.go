@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,31 @@ func TestFindMount(t *testing.T) {
 	for _, bad := range []string{"x\n", "1 2 3:4 / /data rw\n", "1 2 3:4 / /data - ext4 x rw\n", "1 2 3:4 / /data rw - ext4 x\n"} {
 		if mount, err := FindMount(table+bad, "/data"); err == nil {
 			t.Errorf("%q: %+v", bad, mount)
+		}
+	}
+}
+
+func TestExt4Errors(t *testing.T) {
+	sys := t.TempDir()
+	for _, folder := range []string{"dev/block", "fs/ext4/vda3", "fs/ext4/vda4"} {
+		if err := os.MkdirAll(filepath.Join(sys, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for device, name := range map[string]string{"254:3": "vda3", "254:4": "vda4", "254:5": "vda5"} {
+		if err := os.Symlink("../../devices/virtio3/block/vda/"+name, filepath.Join(sys, "dev/block", device)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"vda3": "2\n", "vda4": "0\n"} {
+		if err := os.WriteFile(filepath.Join(sys, "fs/ext4", name, "errors_count"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// vda5 is no ext4, and 0:35 no block device.
+	for device, want := range map[string]uint64{"254:3": 2, "254:4": 0, "254:5": 0, "0:35": 0} {
+		if got := ext4Errors(sys, device); got != want {
+			t.Errorf("%s: %d, want %d", device, got, want)
 		}
 	}
 }
