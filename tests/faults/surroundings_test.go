@@ -77,7 +77,7 @@ func TestNoClock(t *testing.T) {
 // A flood of messages costs bounded memory, and the service answers meanwhile.
 func TestFlood(t *testing.T) {
 	inFull(t)
-	r := begin(t, "log flood", "10 x 20000 messages")
+	r := begin(t, "log flood", "10 x 5000 messages")
 	m := running(t)
 	// The largest file that a journal may leave over its 8 MiB.
 	const maxVolatile = 12 << 10 // KiB
@@ -90,7 +90,7 @@ func TestFlood(t *testing.T) {
 	}
 	_, runBefore, varBefore := used()
 	for unit := range 10 {
-		m.Run(t, floodUnit(unit, 20000))
+		m.Run(t, floodUnit(unit, 5000))
 	}
 	for range 10 {
 		if code, err := m.get("/livez", 10*time.Second, nil); err != nil || code != http.StatusOK {
