@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -262,11 +261,7 @@ func TestFirewallRefused(t *testing.T) {
 	m.wait200(t, time.Minute)
 	var events []event
 	eventually(t, time.Minute, "two events of the firewall", func() bool {
-		var answer struct{ Events []event }
-		if code, err := m.get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer); err != nil || code != http.StatusOK {
-			t.Fatalf("/api/v1/events: %d, %v", code, err)
-		}
-		events = slices.DeleteFunc(answer.Events, func(e event) bool { return e.Kind != "firewall" })
+		events = slices.DeleteFunc(m.events(t), func(e event) bool { return e.Kind != "firewall" })
 		return len(events) >= 2
 	})
 	if e := events[len(events)-2]; e.Severity != "critical" || !strings.Contains(e.Message, declaration+":1: ") {

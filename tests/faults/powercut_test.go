@@ -421,6 +421,16 @@ func (m *machine) deviceID() (string, error) {
 	return device.ID, nil
 }
 
+// events are all that the guest knows.
+func (m *machine) events(t *testing.T) []event {
+	t.Helper()
+	var answer struct{ Events []event }
+	if code, err := m.get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer); err != nil || code != http.StatusOK {
+		t.Fatalf("/api/v1/events: %d, %v", code, err)
+	}
+	return answer.Events
+}
+
 // wantEvents checks that the log of critical events lost nothing that was
 // acknowledged.
 func (rec *recording) wantEvents(t *testing.T, r *result, m *machine, known checkpoint) {
@@ -429,12 +439,9 @@ func (rec *recording) wantEvents(t *testing.T, r *result, m *machine, known chec
 		r.unchecked(t, "acknowledged events: %s", rec.noEvents)
 		return
 	}
-	var answer struct{ Events []event }
-	if code, err := m.get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer); err != nil || code != http.StatusOK {
-		t.Fatalf("/api/v1/events: %d, %v", code, err)
-	}
+	now := m.events(t)
 	for _, e := range known.events {
-		if !slices.ContainsFunc(answer.Events, func(o event) bool {
+		if !slices.ContainsFunc(now, func(o event) bool {
 			return o.Seq == e.Seq && o.Kind == e.Kind && o.BootID == e.BootID
 		}) {
 			t.Errorf("the acknowledged event %d (%s) is lost", e.Seq, e.Kind)
