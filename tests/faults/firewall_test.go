@@ -153,12 +153,17 @@ func TestFirewallScan(t *testing.T) {
 	}
 	// The two ports of DHCP's clients are open to its servers' port alone, and
 	// we ask from others.
-	begin := time.Now()
+	const received = "cat /sys/class/net/e*/statistics/rx_packets"
+	before, begin := m.number(t, received), time.Now()
 	if answers, err = s.scan(ports, 21000); err != nil {
 		t.Fatal(err)
 	}
-	wantOnlyDeclared(t, "before the reload", answers)
 	r.took = fmt.Sprintf("%d ports in %.0f s", len(ports), time.Since(begin).Seconds())
+	wantOnlyDeclared(t, "before the reload", answers)
+	// Silence says nothing of a port whose question never arrived.
+	if arrived := m.number(t, received) - before; arrived < float64(len(ports)) {
+		t.Errorf("%d ports were asked, only %.0f packets arrived", len(ports), arrived)
+	}
 
 	// Again and again while the rules are being replaced.
 	m.Run(t, "(sleep 1; for n in 1 2 3 4 5; do systemctl reload gin-edge-firewall.service || echo failed; done >/run/reloads 2>&1; touch /run/reloaded) >/dev/null 2>&1 &")

@@ -127,6 +127,42 @@ func TestFrozenInit(t *testing.T) {
 	m.wantHealthy(t)
 }
 
+// A unit that never stops holds a reboot for as long as the drop-in of
+// gin-edge-watchdog allows.
+func TestUnitNeverStops(t *testing.T) {
+	inFull(t)
+	const allowed = 3 * time.Minute
+	r := begin(t, "shutdown hangs", "a unit that does not stop")
+	m := running(t)
+	m.Run(t, `printf '[Service]\nExecStart=sleep infinity\nExecStop=sleep infinity\nTimeoutStopSec=infinity\n' >/run/systemd/system/stuck.service; systemctl daemon-reload; systemctl start stuck`)
+	back := m.reset(t, 2*allowed, func() { m.later(t, "systemctl reboot") })
+	r.note(t, m, back, "reboot")
+	if back.toReset < allowed {
+		t.Errorf("reset after %.0f s: the fault is none", back.toReset.Seconds())
+	}
+	if detail := m.Run(t, "sed -n s/^detail=//p /run/gin-edge-boot/reset-cause"); !strings.Contains(detail, "did not go down in order") {
+		t.Errorf("the detail of the cause is %q, nothing of the force", detail)
+	}
+	m.wantHealthy(t)
+}
+
+// What hangs after the last unit is the hardware watchdog's, with
+// RebootWatchdogSec=. systemd hands over to /run/initramfs/shutdown there.
+func TestShutdownNeverEnds(t *testing.T) {
+	inFull(t)
+	r := begin(t, "shutdown hangs", "after the last unit")
+	m := running(t)
+	m.Run(t, "mkdir -p /run/initramfs/bin; cp -L /bin/sh /run/initramfs/bin; mkfifo /run/initramfs/never")
+	m.Run(t, `for f in $(LD_TRACE_LOADED_OBJECTS=1 /bin/sh | grep -o '/[^ ]*'); do mkdir -p "/run/initramfs${f%/*}"; cp -L $f /run/initramfs$f; done`)
+	m.Run(t, `printf '#!/bin/sh\necho stuck >/dev/console\nread x </never\n' >/run/initramfs/shutdown; chmod +x /run/initramfs/shutdown`)
+	back := m.reset(t, 5*time.Minute, func() { m.later(t, "systemctl reboot") })
+	if !slices.Contains(back.events, "WATCHDOG") {
+		t.Errorf("QEMU told of %v %s: it was not the watchdog that bit", back.events, back.resetData)
+	}
+	r.note(t, m, back, "watchdog")
+	m.wantHealthy(t)
+}
+
 func TestKernelPanic(t *testing.T) {
 	r := begin(t, "kernel panics", "sysrq c")
 	m := running(t)

@@ -10,7 +10,9 @@ CVE_PRODUCT = "meta-gin-edge:gin-edge-watchdog"
 SRC_URI = "\
     file://20-escalate.conf \
     file://20-gin-edge-watchdog.conf \
+    file://20-shutdown.conf \
     file://gin-edge-escalate.service \
+    file://gin-edge-going-down.service \
     file://gin-edge-reset-cause \
     file://gin-edge-reset-cause.service \
 "
@@ -25,10 +27,12 @@ do_compile[noexec] = "1"
 
 do_install() {
     install -D -m 0755 ${S}/gin-edge-reset-cause ${D}${libexecdir}/gin-edge/gin-edge-reset-cause
-    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/gin-edge-reset-cause.service ${S}/gin-edge-escalate.service
+    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/gin-edge-*.service
     install -D -m 0644 -t ${D}${systemd_system_unitdir}/gin-edged.service.d ${S}/20-escalate.conf
+    install -D -m 0644 -t ${D}${systemd_system_unitdir}/reboot.target.d ${S}/20-shutdown.conf
+    install -D -m 0644 -t ${D}${systemd_system_unitdir}/poweroff.target.d ${S}/20-shutdown.conf
     install -D -m 0644 -t ${D}${systemd_unitdir}/system.conf.d ${S}/20-gin-edge-watchdog.conf
 }
 
 FILES:${PN} += "${systemd_system_unitdir} ${systemd_unitdir}/system.conf.d"
-SYSTEMD_SERVICE:${PN} = "gin-edge-reset-cause.service"
+SYSTEMD_SERVICE:${PN} = "gin-edge-reset-cause.service gin-edge-going-down.service"
