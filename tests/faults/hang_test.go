@@ -152,7 +152,8 @@ func TestShutdownNeverEnds(t *testing.T) {
 	inFull(t)
 	r := begin(t, "shutdown hangs", "after the last unit")
 	m := running(t)
-	m.Run(t, "mkdir -p /run/initramfs/bin; cp -L /bin/sh /run/initramfs/bin; mkfifo /run/initramfs/never")
+	// A shell with its libraries, where the loader looks for them without its cache.
+	m.Run(t, "cd /run; mkdir -p initramfs/bin initramfs/usr/lib; ln -s usr/lib initramfs/lib; cp -L /bin/sh initramfs/bin; mkfifo initramfs/never")
 	m.Run(t, `for f in $(LD_TRACE_LOADED_OBJECTS=1 /bin/sh | grep -o '/[^ ]*'); do mkdir -p "/run/initramfs${f%/*}"; cp -L $f /run/initramfs$f; done`)
 	m.Run(t, `printf '#!/bin/sh\necho stuck >/dev/console\nread x </never\n' >/run/initramfs/shutdown; chmod +x /run/initramfs/shutdown`)
 	back := m.reset(t, 5*time.Minute, func() { m.later(t, "systemctl reboot") })
