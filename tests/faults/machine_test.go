@@ -398,6 +398,7 @@ func (r *result) recovers(t *testing.T, m *machine, inject func(), check func(re
 		back := m.reset(t, 2*time.Minute, inject)
 		check(back)
 		took = append(took, fmt.Sprintf("%.1f s after %.1f s for a boot", back.toAnswer.Seconds(), warm.Seconds()))
+		fmt.Printf("faults: from the reset to 200: %s\n", took[len(took)-1])
 		if back.toAnswer <= warm*12/10 {
 			return
 		}
