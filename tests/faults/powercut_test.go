@@ -76,6 +76,11 @@ func floodUnit(unit, messages int) string {
 // floodEnds waits for those units.
 const floodEnds = "while systemctl list-units --no-legend --plain 'flood*' | grep -q running; do sleep 1; done; journalctl --sync"
 
+// sizeOf prints what a folder takes in KiB, 0 when it does not exist.
+func sizeOf(folder string) string {
+	return "du -sk " + folder + " 2>/dev/null | cut -f1 | grep . || echo 0"
+}
+
 // recorded is made by the first test that needs it.
 var recorded = sync.OnceValues(record)
 
@@ -209,7 +214,7 @@ func record() (result *recording, err error) {
 	sh(floodEnds)
 	check()
 	phaseEnds("log flood")
-	used := sh("du -sk /data/log/journal 2>/dev/null | cut -f1 | grep . || echo 0")
+	used := sh(sizeOf("/data/log/journal"))
 	sh("rm /run/writing")
 	if err != nil {
 		return nil, err
