@@ -325,6 +325,13 @@ type recovery struct {
 	resetData string
 }
 
+func (r recovery) wantWatchdog(t *testing.T) {
+	t.Helper()
+	if !slices.Contains(r.events, "WATCHDOG") {
+		t.Errorf("QEMU told of %v %s: it was not the watchdog that bit", r.events, r.resetData)
+	}
+}
+
 // reset injects a fault that ends in a reset, and waits for 200 after it. The
 // shell has to be logged in again.
 func (m *machine) reset(t *testing.T, limit time.Duration, inject func()) recovery {
@@ -355,8 +362,9 @@ func (m *machine) reset(t *testing.T, limit time.Duration, inject func()) recove
 }
 
 // note fills the line of the table: times, and the cause that the guest tells
-// in its file and on the serial line. The shell is logged in afterwards.
-func (r *result) note(t *testing.T, m *machine, back recovery, causes ...string) {
+// in its file and on the serial line. It returns the detail of the cause. The
+// shell is logged in afterwards.
+func (r *result) note(t *testing.T, m *machine, back recovery, causes ...string) string {
 	t.Helper()
 	r.took = fmt.Sprintf("reset %.1f s + boot %.1f s", back.toReset.Seconds(), back.toAnswer.Seconds())
 	m.login(t)
@@ -373,6 +381,7 @@ func (r *result) note(t *testing.T, m *machine, back recovery, causes ...string)
 	if told := "last reset: " + r.cause + ":"; !strings.Contains(m.serialSince(t, back.serial), told) {
 		t.Errorf("the serial line does not say %q", told)
 	}
+	return fields["detail"]
 }
 
 // warm is how long an orderly reboot takes from the reset to 200. A cold boot
