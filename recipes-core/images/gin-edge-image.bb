@@ -6,7 +6,8 @@ inherit core-image
 
 # The distro names packages here where the fragment raspberrypi-radio asks for them.
 GIN_EDGE_RADIO_PACKAGES ?= ""
-IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge gin-edge-data os-release ${GIN_EDGE_RADIO_PACKAGES}"
+IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge os-release ${GIN_EDGE_RADIO_PACKAGES} \
+    ${CORE_IMAGE_EXTRA_INSTALL}"
 IMAGE_FEATURES += "read-only-rootfs"
 # 10 MB of names for hardware that this device cannot have.
 BAD_RECOMMENDATIONS += "udev-hwdb"
@@ -39,7 +40,7 @@ QB_KERNEL_ROOT ?= "PARTLABEL=root-a ro rootfstype=erofs rootwait"
 gin_edge_init() {
     ln -sf gin-edge-init ${IMAGE_ROOTFS}${base_sbindir}/init
 }
-ROOTFS_POSTPROCESS_COMMAND += "gin_edge_init"
+ROOTFS_POSTPROCESS_COMMAND += "${@bb.utils.contains('GIN_EDGE_PARTS', 'gin-edge-data', 'gin_edge_init', '', d)}"
 
 # No login: a locked root account and no prompt on any line.
 gin_edge_no_login() {

@@ -56,15 +56,20 @@ type Storage struct {
 type Layer struct {
 	Path     string
 	Optional bool // a missing file is no error
+	// OnData: Path is below the mount point that the layers before this one
+	// set storage.data to. Without one there is no such layer.
+	OnData bool
 }
 
 // DefaultLayers are the files of an installed system: the vendor's defaults,
-// the administrator's, and those on the data partition.
+// what the package of the data partition says of it, the administrator's file,
+// and the one on the data partition.
 func DefaultLayers() []Layer {
 	return []Layer{
 		{Path: "/usr/lib/gin-edge/gin-edged.toml", Optional: true},
+		{Path: "/usr/lib/gin-edge/gin-edge-data.toml", Optional: true},
 		{Path: "/etc/gin-edge/gin-edged.toml", Optional: true},
-		{Path: "/data/gin-edge/gin-edged.toml", Optional: true},
+		{Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true},
 	}
 }
 
@@ -96,14 +101,21 @@ const maxFileBytes = 256 << 10
 func Load(layers []Layer) (*Config, error) {
 	c := Default()
 	for _, layer := range layers {
-		data, err := readFile(layer.Path)
+		file := layer.Path
+		if layer.OnData {
+			if c.Storage.Data == "" {
+				continue
+			}
+			file = c.Storage.Data + layer.Path
+		}
+		data, err := readFile(file)
 		if err != nil {
 			if layer.Optional && errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			return nil, err
 		}
-		if err := c.Merge(layer.Path, data); err != nil {
+		if err := c.Merge(file, data); err != nil {
 			return nil, err
 		}
 	}
