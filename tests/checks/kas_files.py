@@ -51,14 +51,14 @@ def load(file, faults):
 
 
 def merge(parts, root, label, faults):
-    """What kas builds from a colon-separated list of files, and whether it can."""
+    """What kas builds from a colon-separated list of files, and whether it can; the configuration, or None."""
     # kas asks git for the top folder of the includes; a copy under test need not be a repository.
     Repo.get_root_path = staticmethod(lambda path, fallback=True: str(root))
     try:
         config, missing = IncludeHandler([str(p) for p in parts]).get_config()
     except (KasUserError, OSError) as e:
         faults.append(f"{label}: {e}; " + "; ".join(MESSAGES.take()))
-        return
+        return None
     faults += [f"{label}: {m}" for m in MESSAGES.take()]
     faults += [f"{label}: includes a file of the repository {m}, which this check cannot see" for m in missing]
 
@@ -89,3 +89,4 @@ def merge(parts, root, label, faults):
             for layer in repo.get("layers") or {}:
                 if not (root / layer / "conf/layer.conf").is_file():
                     faults.append(f"{label}: repos.{name}.layers.{layer}: {pathlib.Path(layer, 'conf/layer.conf')} does not exist")
+    return config
