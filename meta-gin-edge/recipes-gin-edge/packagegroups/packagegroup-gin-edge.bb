@@ -5,8 +5,7 @@ SECTION = "net"
 
 inherit packagegroup
 
-# What a product may leave out. Firewall: default drop, what the sockets declare is open. Journal:
-# GIN_EDGE_LOG_PROFILE. Watchdog: hardware, systemd, service, reboot, and the cause of the last reset.
-GIN_EDGE_PARTS ?= "gin-edge-firewall gin-edge-journal gin-edge-watchdog"
-
+# What a product may leave out is in GIN_EDGE_PARTS, see conf/layer.conf. Firewall: default drop, what the sockets
+# declare is open. Journal: GIN_EDGE_LOG_PROFILE. Watchdog: hardware, systemd, service, reboot, and the cause of the
+# last reset.
 RDEPENDS:${PN} = "${GIN_EDGE_PARTS} gin-edge"
