@@ -13,8 +13,7 @@ IMAGE_FEATURES += "read-only-rootfs"
 BAD_RECOMMENDATIONS += "udev-hwdb"
 
 # The root file system is made once and copied into the slot as it is: a slot's content
-# and a later update are the same file.
-GIN_EDGE_ROOT_FSTYPE ?= "erofs-lz4hc"
+# and a later update are the same file. Its type, GIN_EDGE_ROOT_FSTYPE, is the distro's: the kernel has to know it, too.
 # MiB
 GIN_EDGE_SLOT_SIZE ?= "64"
 GIN_EDGE_DATA_SIZE ?= "64"
