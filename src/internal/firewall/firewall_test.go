@@ -48,12 +48,26 @@ func TestParseRefuses(t *testing.T) {
 		"port tcp 80 rate":                "number of connections",
 		"port tcp 80 rate 0":              "1 to 10000",
 		"port tcp 80 rate 10001":          "1 to 10000",
-		"port tcp 80 to 10.0.0.0/8":       `"to" is not expected`,
+		"port tcp 80 to 10.0.0.0/8":       `"to" is not expected here: from or rate`,
+		"port tcp 80 rate 3 4":            `"4" is not expected here`,
+		"port tcp 80 rate from ::/0":      "number of connections",
 	} {
 		_, err := Parse("x.conf", "\n"+line)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "x.conf:2: ") {
 			t.Errorf("%s: %v, want %q", line, err, want)
 		}
+	}
+}
+
+// A name of the table ends the words of the option before it, in any order.
+func TestOptionsFollowEachOther(t *testing.T) {
+	saved := options
+	t.Cleanup(func() { options = saved })
+	quiet := 0
+	options = append(slices.Clone(options), option{"quiet", 1, func(*Declaration, []string) error { quiet++; return nil }})
+	got, err := Parse("f", "port tcp 80 from 10.0.0.0/8 quiet from ::/0 rate 3 quiet yes\n")
+	if err != nil || len(got) != 1 || len(got[0].From) != 2 || got[0].Rate != 3 || quiet != 2 {
+		t.Errorf("%+v, quiet %d, %v", got, quiet, err)
 	}
 }
 
