@@ -151,6 +151,10 @@ func TestRender(t *testing.T) {
 	if !strings.Contains(v4, "--hashlimit-upto 5/second --hashlimit-burst 10 ") {
 		t.Errorf("no rate in\n%s", v4)
 	}
+	// The kernel goes on with the rate that it has under a name.
+	if !strings.Contains(v4, "--hashlimit-name gin-edge-udp-53-5 ") {
+		t.Errorf("the rate is not in the name:\n%s", v4)
+	}
 	if got := inputs(Render(V4, nil)); got != nil {
 		t.Errorf("opened without a declaration: %q", got)
 	}

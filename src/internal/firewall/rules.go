@@ -131,8 +131,10 @@ func Render(family Family, openings []Opening) string {
 				match = "-d " + l.Addr.String() + " "
 			}
 			port := strconv.Itoa(int(l.Port))
-			match += fmt.Sprintf("-p %s --dport %s -m conntrack --ctstate NEW -m hashlimit --hashlimit-name %s-%s --hashlimit-mode srcip --hashlimit-upto %d/second --hashlimit-burst %d",
-				l.Protocol, port, l.Protocol, port, o.Rate, o.Rate*2)
+			// The kernel counts by the name, and keeps the rate that a name had before a
+			// reload: so the rate is part of it, and no name of others is.
+			match += fmt.Sprintf("-p %s --dport %s -m conntrack --ctstate NEW -m hashlimit --hashlimit-name gin-edge-%[1]s-%[2]s-%[3]d --hashlimit-mode srcip --hashlimit-upto %[3]d/second --hashlimit-burst %[4]d",
+				l.Protocol, port, o.Rate, o.Rate*2)
 			if len(o.From) == 0 {
 				rule(match)
 			}
