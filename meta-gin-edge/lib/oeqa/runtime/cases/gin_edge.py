@@ -83,8 +83,9 @@ class GinEdgeTest(OERuntimeTestCase):
     def test_firewall_is_in_force(self):
         self.assertEqual(self.show('ActiveState', 'gin-edge-firewall.service'), 'active')
         for tool in ('iptables', 'ip6tables'):
-            rules = self.run_ok(tool + ' -S INPUT')
+            rules = self.run_ok(tool + ' -S')
             self.assertIn('-P INPUT DROP', rules)
+            self.assertIn('-A INPUT -j GIN-EDGE-INPUT\n', rules + '\n')
             self.assertIn('--dport %s ' % self.port, rules)
 
     @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
