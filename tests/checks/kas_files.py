@@ -8,6 +8,8 @@ from kas.kasusererror import KasUserError
 from kas.repos import Repo
 
 SUFFIXES = {".yml", ".yaml", ".json"}
+# The names of distros and targets that this repository has: the firmware's, and the sample product's of the lab.
+OURS = ("gin-edge", "acme")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -68,10 +70,10 @@ def merge(parts, root, label, faults):
     targets = config.get("target") or []
     for target in [targets] if isinstance(targets, str) else targets:
         recipe = target.split(":")[-1]
-        if recipe.startswith("gin-edge") and not list(root.glob(f"**/recipes-*/*/{recipe}*.bb")):
+        if recipe.startswith(OURS) and not list(root.glob(f"**/recipes-*/*/{recipe}*.bb")):
             faults.append(f"{label}: key target: no recipe {recipe} in this repository")
     distro = str(config.get("distro"))
-    if distro.startswith("gin-edge") and not (root / f"conf/distro/{distro}.conf").is_file():
+    if distro.startswith(OURS) and not list(root.glob(f"**/conf/distro/{distro}.conf")):
         faults.append(f"{label}: key distro: no conf/distro/{distro}.conf")
 
     overrides = config.get("overrides", {}).get("repos", {})
