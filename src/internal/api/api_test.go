@@ -91,7 +91,15 @@ func TestErrors(t *testing.T) {
 }
 
 func TestBodyLimit(t *testing.T) {
-	h := New(newProcess(t), Settings{MaxBodyBytes: 10})
+	for name, h := range map[string]http.Handler{
+		"of the configuration": withBody(newProcess(t), Settings{MaxBodyBytes: 10}, 1<<20),
+		"of the route":         withBody(newProcess(t), Settings{MaxBodyBytes: 1 << 20}, 10),
+	} {
+		t.Run(name, func(t *testing.T) { testBodyLimit(t, h) })
+	}
+}
+
+func testBodyLimit(t *testing.T, h http.Handler) {
 	chunked := func(n int) io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, n))) }
 	for _, tc := range []struct {
 		name string
@@ -104,25 +112,25 @@ func TestBodyLimit(t *testing.T) {
 		{"chunked above", chunked(11), 413},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := do(h, "GET", "/livez", tc.body)
+			w := do(h, "GET", "/body", tc.body)
 			if w.Code != tc.want {
 				t.Fatalf("status %d, want %d", w.Code, tc.want)
 			}
 			if tc.want == 413 {
-				wantProblem(t, w, 413, "/livez")
+				wantProblem(t, w, 413, "/body")
 				if w.Header().Get("Connection") != "close" {
 					t.Error("the connection is kept with a body left on it")
 				}
 			}
 		})
 	}
-	w := do(h, "GET", "/livez", io.MultiReader(strings.NewReader("x"), errReader{}))
-	wantProblem(t, w, 400, "/livez")
+	w := do(h, "GET", "/body", io.MultiReader(strings.NewReader("x"), errReader{}))
+	wantProblem(t, w, 400, "/body")
 }
 
 // A client that sends its whole body before it reads must get the answer, too.
 func TestTooLargeIsSeenByAClientThatStillSends(t *testing.T) {
-	srv := httptest.NewServer(New(newProcess(t), Settings{MaxBodyBytes: 1 << 10}))
+	srv := httptest.NewServer(withBody(newProcess(t), Settings{MaxBodyBytes: 1 << 10}, 1<<20))
 	defer srv.Close()
 	payload := bytes.Repeat([]byte("x"), 4<<20)
 	for _, head := range []string{
@@ -135,7 +143,7 @@ func TestTooLargeIsSeenByAClientThatStillSends(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-			if _, err := conn.Write(append([]byte("GET /livez HTTP/1.1\r\nHost: x\r\n"+head), payload...)); err != nil {
+			if _, err := conn.Write(append([]byte("GET /body HTTP/1.1\r\nHost: x\r\n"+head), payload...)); err != nil {
 				t.Fatalf("%q: send: %v", head, err)
 			}
 			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
