@@ -37,17 +37,19 @@ func newProcess(t testing.TB) *Process {
 	logs := log.NewText(io.Discard)
 	t.Cleanup(func() { _ = logs.Close(context.Background()) })
 	return &Process{
-		Log:         logs,
-		Health:      &health.Registry{},
-		Device:      reader,
-		Version:     "1.2.3",
-		Started:     time.Now(),
-		Connections: func() server.Stats { return server.Stats{Active: 1, Limit: 2, Refused: 3} },
-		Watchdog:    func() sd.WatchdogStats { return sd.WatchdogStats{} },
-		LastReload:  func() Reload { return Reload{} },
-		Draining:    func() bool { return false },
-		Events:      events.New(events.Options{BootID: "b", Uptime: func() float64 { return 1 }}),
-		Data:        func() storage.Report { return storage.Report{State: storage.None} },
+		Log:     logs,
+		Health:  &health.Registry{},
+		Device:  reader,
+		Version: "1.2.3",
+		Started: time.Now(),
+		Connections: func() server.Stats {
+			return server.Stats{Active: 1, Limit: 2, Refused: 3, PerSource: 4, Rejected: 5, Slow: 6, Sources: 7, Memory: 8, Budget: 9}
+		},
+		Watchdog:   func() sd.WatchdogStats { return sd.WatchdogStats{} },
+		LastReload: func() Reload { return Reload{} },
+		Draining:   func() bool { return false },
+		Events:     events.New(events.Options{BootID: "b", Uptime: func() float64 { return 1 }}),
+		Data:       func() storage.Report { return storage.Report{State: storage.None} },
 	}
 }
 
@@ -332,7 +334,7 @@ func TestDeviceAndStatus(t *testing.T) {
 	}
 	if s.Config.Generation != 7 || s.Config.LastReload.OK || s.Config.LastReload.Error == "" || !s.Watchdog.Enabled || s.Watchdog.IntervalSeconds != 8 ||
 		s.Logs.RecordsTotal != 1 || s.Logs.RingRecords != 1 || s.Logs.RingBytes == 0 || s.Logs.DroppedTotal != 0 || s.Logs.Streams != 0 ||
-		s.Connections != (statusConnections{1, 2, 3}) || s.RequestsTotal != 2 || s.Service.PID != os.Getpid() || s.Memory.TotalBytes == 0 {
+		s.Connections != (statusConnections{1, 2, 3, 4, 5, 6, 7, 8, 9}) || s.RequestsTotal != 2 || s.Service.PID != os.Getpid() || s.Memory.TotalBytes == 0 {
 		t.Errorf("status: %s", w.Body)
 	}
 }

@@ -39,9 +39,15 @@ type statusService struct {
 }
 
 type statusConnections struct {
-	Active       int64  `json:"active"`
-	Limit        int    `json:"limit"`
-	RefusedTotal uint64 `json:"refused_total"`
+	Active                int64  `json:"active"`
+	Limit                 int    `json:"limit"`
+	RefusedTotal          uint64 `json:"refused_total"`
+	RefusedPerSourceTotal uint64 `json:"refused_per_source_total"`
+	RejectedTotal         uint64 `json:"rejected_total"`
+	SlowTotal             uint64 `json:"slow_total"`
+	Sources               int    `json:"sources"`
+	MemoryBytes           int64  `json:"memory_bytes"`
+	MemoryBudgetBytes     int64  `json:"memory_budget_bytes"`
 }
 
 type statusConfig struct {
@@ -107,7 +113,10 @@ func (s systemResource) routes() []edge.Route {
 				RSSBytes:      figures.RSSBytes,
 				Goroutines:    runtime.NumGoroutine(),
 			},
-			Connections:   statusConnections{connections.Active, connections.Limit, connections.Refused},
+			Connections: statusConnections{
+				connections.Active, connections.Limit, connections.Refused, connections.PerSource, connections.Rejected,
+				connections.Slow, connections.Sources, connections.Memory, connections.Budget,
+			},
 			RequestsTotal: s.Requests.Load(),
 			Config:        statusConfig{Sources: s.settings.Sources, Generation: s.settings.Number},
 			Watchdog: statusWatchdog{

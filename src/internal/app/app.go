@@ -145,10 +145,7 @@ func (a *App) run(ctx context.Context) error {
 		return err
 	}
 	if err := a.start(ctx); err != nil {
-		a.server.CloseSockets()
-		if g := a.server.Generation(); g != nil {
-			g.Close()
-		}
+		a.server.Close()
 		a.record.startRefused(err)
 		return err
 	}
@@ -231,7 +228,7 @@ func (a *App) build(number uint64, cfg *config.Config) *server.Generation {
 		Routes:       a.Routes,
 	})
 	a.setLevel(cfg)
-	return server.NewGeneration(number, cfg, handler, log.Lines(a.Log.Logger, logrus.DebugLevel))
+	return server.NewGeneration(number, cfg, handler)
 }
 
 func (a *App) setLevel(cfg *config.Config) {
