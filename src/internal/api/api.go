@@ -4,12 +4,14 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
@@ -20,7 +22,8 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
-// Process is what all generations of the handler share.
+// Process is what all generations of the handler share. Each resource gets
+// from it what it needs, and no more; New refuses one that is not whole.
 type Process struct {
 	Log      *log.Log
 	Health   *health.Registry
@@ -39,6 +42,31 @@ type Process struct {
 	streams atomic.Int64 // of the log
 }
 
+// missing names what was not wired, or is "".
+func (p *Process) missing() string {
+	switch {
+	case p.Log == nil:
+		return "Log"
+	case p.Health == nil:
+		return "Health"
+	case p.Device == nil:
+		return "Device"
+	case p.Connections == nil:
+		return "Connections"
+	case p.Watchdog == nil:
+		return "Watchdog"
+	case p.LastReload == nil:
+		return "LastReload"
+	case p.Draining == nil:
+		return "Draining"
+	case p.Events == nil:
+		return "Events"
+	case p.Data == nil:
+		return "Data"
+	}
+	return ""
+}
+
 // Reload is the outcome of the last reload. At is zero when there was none;
 // Error is "" when it succeeded.
 type Reload struct {
@@ -51,11 +79,15 @@ type Settings struct {
 	Number       uint64
 	Sources      []string
 	MaxBodyBytes int64
+	Routes       []edge.Route // beside the API's own
 }
 
+// api is what every request goes through, whatever its resource.
 type api struct {
-	*Process
-	settings Settings
+	log          *log.Log
+	requests     *atomic.Uint64
+	draining     func() bool
+	maxBodyBytes int64
 }
 
 func init() {
@@ -64,40 +96,50 @@ func init() {
 	gin.SetMode(gin.ReleaseMode)
 }
 
-// New builds the handler of one generation.
+// routes is the API's own table.
+func routes(p *Process, settings Settings) []edge.Route {
+	return slices.Concat(
+		healthResource{p.Health}.routes(),
+		deviceResource{p.Log, p.Device, p.Version}.routes(),
+		systemResource{p, settings}.routes(),
+		eventsResource{p.Events}.routes(),
+		logsResource{p.Log, &p.streams}.routes(),
+		openAPIResource{}.routes(),
+	)
+}
+
+// New builds the handler of one generation. It panics when the process is not
+// whole or a row of the API is not, and when CheckRoutes refuses the others:
+// none of these depends on the configuration.
 func New(process *Process, settings Settings) *gin.Engine {
-	a := &api{Process: process, settings: settings}
+	if field := process.missing(); field != "" {
+		panic("api: Process." + field + " is not set")
+	}
+	a := &api{log: process.Log, requests: &process.Requests, draining: process.Draining, maxBodyBytes: settings.MaxBodyBytes}
 	engine := gin.New()
-	// A path is what the client wrote; a redirect would answer for two names.
+	// A path is what the client wrote; a redirect would answer for two names, and
+	// so would %2F for a slash: a filter in front of the service sees the raw path.
 	engine.RedirectTrailingSlash = false
+	engine.UseEscapedPath = true
 	engine.HandleMethodNotAllowed = true
 	if err := engine.SetTrustedProxies(nil); err != nil {
 		panic(err) // it parses the list, which is empty
 	}
-	engine.Use(a.identify, a.recover, a.limitBody)
-	engine.NoRoute(func(c *gin.Context) {
-		a.problem(c, http.StatusNotFound, "no such resource")
+	engine.Use(a.identify, a.recover)
+	engine.NoRoute(noBody, func(c *gin.Context) {
+		answerProblem(c, http.StatusNotFound, "no such resource")
 	})
-	engine.NoMethod(func(c *gin.Context) {
-		a.problem(c, http.StatusMethodNotAllowed, "the resource does not have this method; see Allow")
+	engine.NoMethod(noBody, func(c *gin.Context) {
+		answerProblem(c, http.StatusMethodNotAllowed, "the resource does not have this method; see Allow")
 	})
-	a.registerHealth(engine)
-	a.registerDevice(engine)
-	a.registerSystem(engine)
-	a.registerEvents(engine)
-	a.registerLogs(engine)
-	a.registerOpenAPI(engine)
+	if err := a.serve(engine, slices.Concat(routes(process, settings), settings.Routes)); err != nil {
+		panic("api: " + err.Error())
+	}
 	return engine
 }
 
-// get registers a read-only resource: GET, and HEAD with the same header.
-func get(engine *gin.Engine, path string, handler gin.HandlerFunc) {
-	engine.GET(path, handler)
-	engine.HEAD(path, handler)
-}
-
-// problem ends the request with an error body.
-func (a *api) problem(c *gin.Context, status int, detail string) {
+// answerProblem ends the request with an error body.
+func answerProblem(c *gin.Context, status int, detail string) {
 	body := problem.New(status, detail, c.Request.URL.EscapedPath(), identityOf(c).RequestID).JSON()
 	c.Abort()
 	// Known before the end of the handler, so that a flushed answer is whole.

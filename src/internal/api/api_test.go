@@ -37,17 +37,19 @@ func newProcess(t testing.TB) *Process {
 	logs := log.NewText(io.Discard)
 	t.Cleanup(func() { _ = logs.Close(context.Background()) })
 	return &Process{
-		Log:         logs,
-		Health:      &health.Registry{},
-		Device:      reader,
-		Version:     "1.2.3",
-		Started:     time.Now(),
-		Connections: func() server.Stats { return server.Stats{Active: 1, Limit: 2, Refused: 3} },
-		Watchdog:    func() sd.WatchdogStats { return sd.WatchdogStats{} },
-		LastReload:  func() Reload { return Reload{} },
-		Draining:    func() bool { return false },
-		Events:      events.New(events.Options{BootID: "b", Uptime: func() float64 { return 1 }}),
-		Data:        func() storage.Report { return storage.Report{State: storage.None} },
+		Log:     logs,
+		Health:  &health.Registry{},
+		Device:  reader,
+		Version: "1.2.3",
+		Started: time.Now(),
+		Connections: func() server.Stats {
+			return server.Stats{Active: 1, Limit: 2, Refused: 3, PerSource: 4, Rejected: 5, Slow: 6, Sources: 7, Memory: 8, Budget: 9}
+		},
+		Watchdog:   func() sd.WatchdogStats { return sd.WatchdogStats{} },
+		LastReload: func() Reload { return Reload{} },
+		Draining:   func() bool { return false },
+		Events:     events.New(events.Options{BootID: "b", Uptime: func() float64 { return 1 }}),
+		Data:       func() storage.Report { return storage.Report{State: storage.None} },
 	}
 }
 
@@ -91,7 +93,15 @@ func TestErrors(t *testing.T) {
 }
 
 func TestBodyLimit(t *testing.T) {
-	h := New(newProcess(t), Settings{MaxBodyBytes: 10})
+	for name, h := range map[string]http.Handler{
+		"of the configuration": withBody(newProcess(t), Settings{MaxBodyBytes: 10}, 1<<20),
+		"of the route":         withBody(newProcess(t), Settings{MaxBodyBytes: 1 << 20}, 10),
+	} {
+		t.Run(name, func(t *testing.T) { testBodyLimit(t, h) })
+	}
+}
+
+func testBodyLimit(t *testing.T, h http.Handler) {
 	chunked := func(n int) io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, n))) }
 	for _, tc := range []struct {
 		name string
@@ -104,25 +114,25 @@ func TestBodyLimit(t *testing.T) {
 		{"chunked above", chunked(11), 413},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := do(h, "GET", "/livez", tc.body)
+			w := do(h, "GET", "/body", tc.body)
 			if w.Code != tc.want {
 				t.Fatalf("status %d, want %d", w.Code, tc.want)
 			}
 			if tc.want == 413 {
-				wantProblem(t, w, 413, "/livez")
+				wantProblem(t, w, 413, "/body")
 				if w.Header().Get("Connection") != "close" {
 					t.Error("the connection is kept with a body left on it")
 				}
 			}
 		})
 	}
-	w := do(h, "GET", "/livez", io.MultiReader(strings.NewReader("x"), errReader{}))
-	wantProblem(t, w, 400, "/livez")
+	w := do(h, "GET", "/body", io.MultiReader(strings.NewReader("x"), errReader{}))
+	wantProblem(t, w, 400, "/body")
 }
 
 // A client that sends its whole body before it reads must get the answer, too.
 func TestTooLargeIsSeenByAClientThatStillSends(t *testing.T) {
-	srv := httptest.NewServer(New(newProcess(t), Settings{MaxBodyBytes: 1 << 10}))
+	srv := httptest.NewServer(withBody(newProcess(t), Settings{MaxBodyBytes: 1 << 10}, 1<<20))
 	defer srv.Close()
 	payload := bytes.Repeat([]byte("x"), 4<<20)
 	for _, head := range []string{
@@ -135,7 +145,7 @@ func TestTooLargeIsSeenByAClientThatStillSends(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-			if _, err := conn.Write(append([]byte("GET /livez HTTP/1.1\r\nHost: x\r\n"+head), payload...)); err != nil {
+			if _, err := conn.Write(append([]byte("GET /body HTTP/1.1\r\nHost: x\r\n"+head), payload...)); err != nil {
 				t.Fatalf("%q: send: %v", head, err)
 			}
 			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -324,7 +334,7 @@ func TestDeviceAndStatus(t *testing.T) {
 	}
 	if s.Config.Generation != 7 || s.Config.LastReload.OK || s.Config.LastReload.Error == "" || !s.Watchdog.Enabled || s.Watchdog.IntervalSeconds != 8 ||
 		s.Logs.RecordsTotal != 1 || s.Logs.RingRecords != 1 || s.Logs.RingBytes == 0 || s.Logs.DroppedTotal != 0 || s.Logs.Streams != 0 ||
-		s.Connections != (statusConnections{1, 2, 3}) || s.RequestsTotal != 2 || s.Service.PID != os.Getpid() || s.Memory.TotalBytes == 0 {
+		s.Connections != (statusConnections{1, 2, 3, 4, 5, 6, 7, 8, 9}) || s.RequestsTotal != 2 || s.Service.PID != os.Getpid() || s.Memory.TotalBytes == 0 {
 		t.Errorf("status: %s", w.Body)
 	}
 }

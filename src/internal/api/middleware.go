@@ -10,6 +10,8 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/sirupsen/logrus"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/trace"
 )
@@ -56,14 +58,14 @@ func (a *api) identify(c *gin.Context) {
 	header.Set(headerTraceparent, id.Trace.String())
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
-	if a.Draining() {
+	if a.draining() {
 		// Keep-alive clients have to find another connection before the
 		// sockets close.
 		header.Set("Connection", "close")
 	}
 	self := server.IsSelf(c.Request.Context())
 	if !self {
-		a.Requests.Add(1)
+		a.requests.Add(1)
 	}
 
 	c.Next()
@@ -74,8 +76,8 @@ func (a *api) identify(c *gin.Context) {
 	if status := c.Writer.Status(); status >= 500 && status != http.StatusServiceUnavailable {
 		level = logrus.ErrorLevel
 	}
-	if a.Log.IsLevelEnabled(level) {
-		a.entry(c).WithFields(logrus.Fields{
+	if a.log.IsLevelEnabled(level) {
+		entry(a.log, c).WithFields(logrus.Fields{
 			"status":      c.Writer.Status(),
 			"bytes":       max(c.Writer.Size(), 0),
 			"duration_us": time.Since(begin).Microseconds(),
@@ -93,9 +95,9 @@ func single(h http.Header, name string) string {
 }
 
 // entry is a log record with what identifies the request.
-func (a *api) entry(c *gin.Context) *logrus.Entry {
+func entry(logs *log.Log, c *gin.Context) *logrus.Entry {
 	id := identityOf(c)
-	return a.Log.WithFields(logrus.Fields{
+	return logs.WithFields(logrus.Fields{
 		"request_id": id.RequestID,
 		"trace_id":   id.Trace.TraceID,
 		"route":      c.FullPath(),
@@ -114,50 +116,84 @@ func (a *api) recover(c *gin.Context) {
 		if cause == http.ErrAbortHandler {
 			panic(cause) // a handler's way to drop the connection
 		}
-		a.entry(c).WithField("stack", string(debug.Stack())).Errorf("panic: %v", cause)
+		entry(a.log, c).WithField("stack", string(debug.Stack())).Errorf("panic: %v", cause)
 		if c.Writer.Written() {
 			// Part of a good answer is out. Only a broken connection says that
 			// the rest is missing.
 			panic(http.ErrAbortHandler)
 		}
-		a.problem(c, http.StatusInternalServerError, "the request failed by an error of the service; its log has the request_id")
+		answerProblem(c, http.StatusInternalServerError, "the request failed by an error of the service; its log has the request_id")
 	}()
 	c.Next()
 }
 
-// limitBody reads and discards the body: no resource takes one yet. It is read
-// before the handler runs, so that a request whose body is still on its way
-// counts as running.
-func (a *api) limitBody(c *gin.Context) {
-	r := c.Request
-	if r.ContentLength > a.settings.MaxBodyBytes {
-		a.tooLarge(c)
-		return
-	}
-	if r.Body == nil || r.Body == http.NoBody {
-		return
-	}
-	_, err := io.Copy(io.Discard, http.MaxBytesReader(nil, r.Body, a.settings.MaxBodyBytes))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil:
-	case errors.As(err, &tooLarge):
-		a.tooLarge(c)
-	default:
-		// The rest of the body cannot be told from the next request.
+// hasBody says whether a body follows the header. net/http leaves NoBody where
+// none does.
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
+
+// noBody is for requests whose body nobody reads: it would have to be waited
+// for. The connection ends with the answer, so that the body is not taken for
+// the next request.
+func noBody(c *gin.Context) {
+	if hasBody(c.Request) {
 		c.Header("Connection", "close")
-		a.problem(c, http.StatusBadRequest, "the body could not be read: it is malformed, or did not arrive within server.read_timeout")
 	}
+}
+
+// body holds a request to what its route takes. A body is the handler's to
+// read; an error of reading it goes to badBody.
+func (a *api) body(row edge.Route) gin.HandlerFunc {
+	limit := min(row.Body, a.maxBodyBytes)
+	return func(c *gin.Context) {
+		r := c.Request
+		if !hasBody(r) {
+			return
+		}
+		if row.Body == 0 {
+			noBody(c)
+			if r.ContentLength > a.maxBodyBytes {
+				tooLarge(c)
+			}
+			return
+		}
+		if r.ContentLength > limit {
+			tooLarge(c)
+			return
+		}
+		r.Body = &limitedBody{ReadCloser: http.MaxBytesReader(nil, r.Body, limit), whole: r.Body}
+	}
+}
+
+// limitedBody reads up to the limit of its route.
+type limitedBody struct {
+	io.ReadCloser
+	whole io.Reader
+}
+
+// badBody answers for a body that could not be read to its end.
+func badBody(c *gin.Context, err error) {
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		tooLarge(c)
+		return
+	}
+	// The rest of the body cannot be told from the next request.
+	c.Header("Connection", "close")
+	answerProblem(c, http.StatusBadRequest, "the body could not be read: it is malformed, or did not arrive within server.read_timeout")
 }
 
 // tooLarge answers first and then reads what the client still sends, for a
 // bounded time: closing with unread data resets the connection, and the client
 // would see the reset instead of the answer (RFC 9112, section 9.6).
-func (a *api) tooLarge(c *gin.Context) {
+func tooLarge(c *gin.Context) {
 	c.Header("Connection", "close")
-	a.problem(c, http.StatusRequestEntityTooLarge, "the body is larger than server.max_body_bytes")
+	answerProblem(c, http.StatusRequestEntityTooLarge, "the body is larger than this resource takes, or than server.max_body_bytes")
 	c.Writer.Flush()
 	if http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
-		_, _ = io.Copy(io.Discard, c.Request.Body)
+		var rest io.Reader = c.Request.Body
+		if limited, ok := rest.(*limitedBody); ok {
+			rest = limited.whole
+		}
+		_, _ = io.Copy(io.Discard, rest)
 	}
 }

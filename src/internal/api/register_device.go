@@ -6,7 +6,9 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 )
 
 type deviceBody struct {
@@ -25,11 +27,17 @@ type deviceService struct {
 	GoVersion string `json:"go_version"`
 }
 
-func (a *api) registerDevice(engine *gin.Engine) {
-	get(engine, "/api/v1/device", func(c *gin.Context) {
-		info, err := a.Device.Info()
+type deviceResource struct {
+	log     *log.Log
+	device  *device.Reader
+	version string
+}
+
+func (d deviceResource) routes() []edge.Route {
+	return []edge.Route{{Method: http.MethodGet, Path: "/api/v1/device", Role: edge.Anyone, Handle: func(c *gin.Context) {
+		info, err := d.device.Info()
 		if err != nil {
-			a.entry(c).WithError(err).Debug("the host name cannot be read")
+			entry(d.log, c).WithError(err).Debug("the host name cannot be read")
 		}
 		c.JSON(http.StatusOK, deviceBody{
 			ID:       info.ID,
@@ -38,7 +46,7 @@ func (a *api) registerDevice(engine *gin.Engine) {
 			Arch:     info.Arch,
 			Kernel:   info.Kernel,
 			OS:       info.OS,
-			Service:  deviceService{Name: "gin-edged", Version: a.Version, GoVersion: runtime.Version()},
+			Service:  deviceService{Name: "gin-edged", Version: d.version, GoVersion: runtime.Version()},
 		})
-	})
+	}}}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 )
 
@@ -35,18 +36,20 @@ type eventsStatus struct {
 	SuppressedTotal uint64 `json:"suppressed_total"`
 }
 
-func (a *api) registerEvents(engine *gin.Engine) {
-	get(engine, "/api/v1/events", func(c *gin.Context) {
+type eventsResource struct{ log *events.Log }
+
+func (e eventsResource) routes() []edge.Route {
+	return []edge.Route{{Method: http.MethodGet, Path: "/api/v1/events", Role: edge.Anyone, Cost: edge.Large, Handle: func(c *gin.Context) {
 		query, err := parseEventsQuery(c.Request.URL.RawQuery)
 		if err != nil {
-			a.problem(c, http.StatusBadRequest, err.Error())
+			answerProblem(c, http.StatusBadRequest, err.Error())
 			return
 		}
 		var items []events.Item
 		if query.cursor == "" {
-			items = a.Events.Newest(query.limit)
+			items = e.log.Newest(query.limit)
 		} else {
-			items = a.Events.After(query.after, query.limit)
+			items = e.log.After(query.after, query.limit)
 		}
 		body := eventsBody{Events: make([]eventBody, 0, len(items)), NextCursor: query.cursor}
 		for _, item := range items {
@@ -60,10 +63,10 @@ func (a *api) registerEvents(engine *gin.Engine) {
 		if body.NextCursor == "" {
 			body.NextCursor = "0" // before the first event
 		}
-		stats := a.Events.Stats()
+		stats := e.log.Stats()
 		body.Log = eventsStatus{stats.Directory, stats.Error, stats.Pending, stats.Lost, stats.Suppressed}
 		c.JSON(http.StatusOK, body)
-	})
+	}}}
 }
 
 type eventsQuery struct {

@@ -5,12 +5,19 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 )
 
-func (a *api) registerHealth(engine *gin.Engine) {
-	get(engine, "/livez", func(c *gin.Context) { answerReport(c, a.Health.LiveReport()) })
-	get(engine, "/readyz", func(c *gin.Context) { answerReport(c, a.Health.ReadyReport()) })
+type healthResource struct{ registry *health.Registry }
+
+func (h healthResource) routes() []edge.Route {
+	return []edge.Route{
+		{Method: http.MethodGet, Path: "/livez", Role: edge.Anyone,
+			Handle: func(c *gin.Context) { answerReport(c, h.registry.LiveReport()) }},
+		{Method: http.MethodGet, Path: "/readyz", Role: edge.Anyone,
+			Handle: func(c *gin.Context) { answerReport(c, h.registry.ReadyReport()) }},
+	}
 }
 
 func answerReport(c *gin.Context, report health.Report) {

@@ -8,11 +8,13 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/sirupsen/logrus"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 )
@@ -66,23 +68,30 @@ func mustJSON(v any) []byte {
 	return data
 }
 
-func (a *api) registerLogs(engine *gin.Engine) {
-	get(engine, "/api/v1/logs", a.logs)
-	get(engine, "/api/v1/logs/stream", a.streamLogs)
+type logsResource struct {
+	log     *log.Log
+	streams *atomic.Int64 // that are open, of all generations
 }
 
-func (a *api) logs(c *gin.Context) {
+func (l logsResource) routes() []edge.Route {
+	return []edge.Route{
+		{Method: http.MethodGet, Path: "/api/v1/logs", Role: edge.Anyone, Cost: edge.Large, Handle: l.page},
+		{Method: http.MethodGet, Path: "/api/v1/logs/stream", Role: edge.Anyone, Cost: edge.Endless, Handle: l.stream},
+	}
+}
+
+func (l logsResource) page(c *gin.Context) {
 	q := newLogQuery()
 	err := readQuery(c.Request.URL.RawQuery, readers{"cursor": q.readCursor, "level": q.readLevel, "limit": readLimit(&q.limit, maxLogLimit)})
 	if err != nil {
-		a.problem(c, http.StatusBadRequest, err.Error())
+		answerProblem(c, http.StatusBadRequest, err.Error())
 		return
 	}
 	if q.cursor == nil {
-		back := a.Log.Back(q.level, q.limit)
+		back := l.log.Back(q.level, q.limit)
 		q.cursor = &back
 	}
-	page := a.Log.After(*q.cursor, q.level, min(q.limit, logBatch))
+	page := l.log.After(*q.cursor, q.level, min(q.limit, logBatch))
 	reset, missed := page.Reset, page.Missed
 	var next log.Cursor
 	c.Header("Content-Type", "application/json; charset=utf-8")
@@ -103,7 +112,7 @@ func (a *api) logs(c *gin.Context) {
 		if len(page.Records) == 0 || sent == q.limit {
 			break
 		}
-		page = a.Log.After(next, q.level, min(q.limit-sent, logBatch))
+		page = l.log.After(next, q.level, min(q.limit-sent, logBatch))
 		if page.Missed > 0 {
 			break // the next answer says so
 		}
@@ -136,7 +145,7 @@ func (q *logQuery) readLevel(value string) (err error) {
 
 // streamLogs sends server-sent events
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html).
-func (a *api) streamLogs(c *gin.Context) {
+func (l logsResource) stream(c *gin.Context) {
 	q := newLogQuery()
 	err := readQuery(c.Request.URL.RawQuery, readers{"cursor": q.readCursor, "level": q.readLevel})
 	// A browser that connects again keeps its URL: its header is the newer one.
@@ -148,21 +157,21 @@ func (a *api) streamLogs(c *gin.Context) {
 		}
 	}
 	if err != nil {
-		a.problem(c, http.StatusBadRequest, err.Error())
+		answerProblem(c, http.StatusBadRequest, err.Error())
 		return
 	}
-	if a.streams.Add(1) > maxStreams {
-		a.streams.Add(-1)
+	if l.streams.Add(1) > maxStreams {
+		l.streams.Add(-1)
 		c.Header("Retry-After", strconv.Itoa(int(streamRetry.Seconds())))
-		a.problem(c, http.StatusServiceUnavailable, fmt.Sprintf("all %d log streams are in use", maxStreams))
+		answerProblem(c, http.StatusServiceUnavailable, fmt.Sprintf("all %d log streams are in use", maxStreams))
 		return
 	}
-	defer a.streams.Add(-1)
+	defer l.streams.Add(-1)
 	c.Header("Content-Type", "text/event-stream")
 	if c.Request.Method == http.MethodHead {
 		return
 	}
-	cursor := a.Log.End()
+	cursor := l.log.End()
 	if q.cursor != nil {
 		cursor = *q.cursor
 	}
@@ -175,19 +184,19 @@ func (a *api) streamLogs(c *gin.Context) {
 	// The id lets a client resume that has seen no event yet.
 	s.send("retry: %d\nid: %s\n\n", streamRetry.Milliseconds(), cursor)
 	s.flush()
-	a.follow(c.Request.Context(), s, cursor, q.level)
+	l.follow(c.Request.Context(), s, cursor, q.level)
 }
 
 // follow sends until the client has gone or the generation ends. A stream keeps
 // no records of its own: what the ring has no more when a slow client comes to
 // it is a gap.
-func (a *api) follow(ctx context.Context, s *eventStream, cursor log.Cursor, level logrus.Level) {
+func (l logsResource) follow(ctx context.Context, s *eventStream, cursor log.Cursor, level logrus.Level) {
 	heartbeat := time.NewTicker(streamHeartbeat)
 	defer heartbeat.Stop()
 	for s.err == nil && ctx.Err() == nil && s.ending.Err() == nil {
 		// Before the look, so that no record falls between the two.
-		changed := a.Log.Changed()
-		page := a.Log.After(cursor, level, logBatch)
+		changed := l.log.Changed()
+		page := l.log.After(cursor, level, logBatch)
 		if page.Reset || page.Missed > 0 {
 			s.send("event: gap\ndata: {\"missed\":%d,\"reset\":%t}\n\n", page.Missed, page.Reset)
 		}

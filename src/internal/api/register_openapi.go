@@ -6,10 +6,13 @@ import (
 	"github.com/gin-gonic/gin"
 
 	spec "github.com/meta-gin-edge/meta-gin-edge/src/api"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 )
 
-func (a *api) registerOpenAPI(engine *gin.Engine) {
-	get(engine, "/openapi.json", func(c *gin.Context) {
+type openAPIResource struct{}
+
+func (openAPIResource) routes() []edge.Route {
+	return []edge.Route{{Method: http.MethodGet, Path: "/openapi.json", Role: edge.Anyone, Handle: func(c *gin.Context) {
 		c.Data(http.StatusOK, "application/json", spec.OpenAPI)
-	})
+	}}}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
@@ -38,9 +39,15 @@ type statusService struct {
 }
 
 type statusConnections struct {
-	Active       int64  `json:"active"`
-	Limit        int    `json:"limit"`
-	RefusedTotal uint64 `json:"refused_total"`
+	Active                int64  `json:"active"`
+	Limit                 int    `json:"limit"`
+	RefusedTotal          uint64 `json:"refused_total"`
+	RefusedPerSourceTotal uint64 `json:"refused_per_source_total"`
+	RejectedTotal         uint64 `json:"rejected_total"`
+	SlowTotal             uint64 `json:"slow_total"`
+	Sources               int    `json:"sources"`
+	MemoryBytes           int64  `json:"memory_bytes"`
+	MemoryBudgetBytes     int64  `json:"memory_budget_bytes"`
 }
 
 type statusConfig struct {
@@ -79,14 +86,20 @@ type statusData struct {
 	FreeBytes  uint64        `json:"free_bytes"`
 }
 
-func (a *api) registerSystem(engine *gin.Engine) {
-	get(engine, "/api/v1/system/status", func(c *gin.Context) {
-		figures, err := a.Device.Figures()
+// systemResource tells of the process as a whole, so it sees all of it.
+type systemResource struct {
+	*Process
+	settings Settings
+}
+
+func (s systemResource) routes() []edge.Route {
+	return []edge.Route{{Method: http.MethodGet, Path: "/api/v1/system/status", Role: edge.Anyone, Handle: func(c *gin.Context) {
+		figures, err := s.Device.Figures()
 		if err != nil {
-			a.entry(c).WithError(err).Debug("the figures of the system are incomplete")
+			entry(s.Log, c).WithError(err).Debug("the figures of the system are incomplete")
 		}
-		connections, watchdog, reload := a.Connections(), a.Watchdog(), a.LastReload()
-		logs := a.Log.Stats()
+		connections, watchdog, reload := s.Connections(), s.Watchdog(), s.LastReload()
+		logs := s.Log.Stats()
 		body := statusBody{
 			BootID:        figures.BootID,
 			UptimeSeconds: figures.UptimeSeconds,
@@ -94,25 +107,28 @@ func (a *api) registerSystem(engine *gin.Engine) {
 			Memory:        figures.Memory,
 			Service: statusService{
 				PID:           os.Getpid(),
-				Version:       a.Version,
-				StartedAt:     a.Started.UTC(),
-				UptimeSeconds: time.Since(a.Started).Seconds(),
+				Version:       s.Version,
+				StartedAt:     s.Started.UTC(),
+				UptimeSeconds: time.Since(s.Started).Seconds(),
 				RSSBytes:      figures.RSSBytes,
 				Goroutines:    runtime.NumGoroutine(),
 			},
-			Connections:   statusConnections{connections.Active, connections.Limit, connections.Refused},
-			RequestsTotal: a.Requests.Load(),
-			Config:        statusConfig{Sources: a.settings.Sources, Generation: a.settings.Number},
+			Connections: statusConnections{
+				connections.Active, connections.Limit, connections.Refused, connections.PerSource, connections.Rejected,
+				connections.Slow, connections.Sources, connections.Memory, connections.Budget,
+			},
+			RequestsTotal: s.Requests.Load(),
+			Config:        statusConfig{Sources: s.settings.Sources, Generation: s.settings.Number},
 			Watchdog: statusWatchdog{
 				Enabled:         watchdog.Interval > 0,
 				IntervalSeconds: watchdog.Interval.Seconds(),
 				FailuresTotal:   watchdog.Failures,
 				LastError:       watchdog.LastError,
 			},
-			LastReset: a.Device.LastReset(),
-			Data:      statusData(a.Data()),
-			Firewall:  a.Device.Firewall(),
-			Logs:      statusLogs{logs.Records, logs.Dropped, logs.RingRecords, logs.RingBytes, a.streams.Load()},
+			LastReset: s.Device.LastReset(),
+			Data:      statusData(s.Data()),
+			Firewall:  s.Device.Firewall(),
+			Logs:      statusLogs{logs.Records, logs.Dropped, logs.RingRecords, logs.RingBytes, s.streams.Load()},
 		}
 		if body.Config.Sources == nil {
 			body.Config.Sources = []string{} // JSON: [] and not null
@@ -125,5 +141,5 @@ func (a *api) registerSystem(engine *gin.Engine) {
 			body.Watchdog.LastOKAt = &at
 		}
 		c.JSON(http.StatusOK, body)
-	})
+	}}}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/api"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
@@ -51,6 +52,7 @@ type Options struct {
 	Log     *log.Log
 	Root    fs.FS          // the device; os.DirFS("/") but in tests
 	Hangup  chan os.Signal // each value asks for a reload
+	Routes  []edge.Route   // beside those of the API itself
 }
 
 // App is one run of the service.
@@ -130,6 +132,9 @@ func newApp(options Options) *App {
 }
 
 func (a *App) run(ctx context.Context) error {
+	if err := api.CheckRoutes(a.Routes); err != nil {
+		return err
+	}
 	unlock, err := lockRuntime(os.Getenv("RUNTIME_DIRECTORY"))
 	if err != nil {
 		return err
@@ -140,10 +145,7 @@ func (a *App) run(ctx context.Context) error {
 		return err
 	}
 	if err := a.start(ctx); err != nil {
-		a.server.CloseSockets()
-		if g := a.server.Generation(); g != nil {
-			g.Close()
-		}
+		a.server.Close()
 		a.record.startRefused(err)
 		return err
 	}
@@ -223,9 +225,10 @@ func (a *App) build(number uint64, cfg *config.Config) *server.Generation {
 		Number:       number,
 		Sources:      cfg.Sources,
 		MaxBodyBytes: int64(cfg.Server.MaxBodyBytes),
+		Routes:       a.Routes,
 	})
 	a.setLevel(cfg)
-	return server.NewGeneration(number, cfg, handler, log.Lines(a.Log.Logger, logrus.DebugLevel))
+	return server.NewGeneration(number, cfg, handler)
 }
 
 func (a *App) setLevel(cfg *config.Config) {

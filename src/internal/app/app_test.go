@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
@@ -60,6 +63,16 @@ func (s *service) wantLogged(texts ...string) {
 	}
 }
 
+// takesBody is a resource that is busy until the body of its request has come.
+var takesBody = edge.Route{
+	Method: http.MethodGet, Path: "/body", Role: edge.Anyone, Body: 1 << 10,
+	Handle: func(c *gin.Context) {
+		if _, err := io.Copy(io.Discard, c.Request.Body); err == nil {
+			c.Status(http.StatusOK)
+		}
+	},
+}
+
 // launch starts the app and waits for READY.
 func launch(t *testing.T, configuration string) *service {
 	t.Helper()
@@ -84,6 +97,7 @@ func launch(t *testing.T, configuration string) *service {
 		Log:     logs,
 		Root:    os.DirFS("/"),
 		Hangup:  s.hangup,
+		Routes:  []edge.Route{takesBody},
 	})
 	go func() { s.done <- s.app.run(ctx) }()
 	t.Cleanup(func() {
@@ -243,7 +257,7 @@ func TestDrainFinishesARunningRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1"); err != nil {
+	if _, err := fmt.Fprint(conn, "GET /body HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1"); err != nil {
 		t.Fatal(err)
 	}
 	for s.status().Connections.Active < 2 { // this request and that of status
@@ -366,6 +380,15 @@ func TestStartFailures(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("error %v, want %q", err, tc.want)
 		}
+	}
+}
+
+func TestRouteWithoutRoleDoesNotStart(t *testing.T) {
+	open := takesBody
+	open.Role = 0
+	err := Run(context.Background(), Options{Log: newLog(t, io.Discard), Root: os.DirFS("/"), Routes: []edge.Route{open}})
+	if err == nil || !strings.HasPrefix(err.Error(), "route GET /body: it does not say who may call it") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -33,11 +34,20 @@ type Server struct {
 	ReadTimeout       time.Duration
 	WriteTimeout      time.Duration
 	IdleTimeout       time.Duration
+	MinRate           int // bytes per second
 	MaxHeaderBytes    int
+	MaxHeaderLines    int
 	MaxBodyBytes      int
 	MaxConnections    int
 	DrainDelay        time.Duration
 	DrainTimeout      time.Duration
+
+	// Of one source: an IPv4 address, or the first 64 bits of an IPv6 address.
+	MaxConnectionsPerSource int // 0: see ConnectionsPerSource
+	MaxRequestsPerSource    int
+	TrustedSources          []netip.Prefix // to which neither applies
+
+	MemoryBudget int // bytes; 0: see Budget
 }
 
 // Log is the [log] table.
@@ -82,11 +92,15 @@ func Default() *Config {
 			ReadTimeout:       30 * time.Second,
 			WriteTimeout:      30 * time.Second,
 			IdleTimeout:       60 * time.Second,
+			MinRate:           512,
 			MaxHeaderBytes:    16 << 10,
+			MaxHeaderLines:    100,
 			MaxBodyBytes:      1 << 20,
 			MaxConnections:    256,
 			DrainDelay:        time.Second,
 			DrainTimeout:      15 * time.Second,
+
+			MaxRequestsPerSource: 16,
 		},
 		Log:    Log{Level: "info"},
 		origin: map[string]string{},
@@ -118,6 +132,9 @@ func Load(layers []Layer) (*Config, error) {
 		if err := c.Merge(file, data); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -39,13 +40,19 @@ func TestGoodFiles(t *testing.T) {
 		Server: Server{
 			Listen: []string{"0.0.0.0:0"}, ReadHeaderTimeout: 100 * time.Millisecond, ReadTimeout: 90 * time.Second,
 			WriteTimeout: 10 * time.Minute, IdleTimeout: time.Second, MaxHeaderBytes: 4096, MaxConnections: 4096,
-			DrainTimeout: 5 * time.Minute,
+			DrainTimeout: 5 * time.Minute, MinRate: 1, MaxHeaderLines: 16, MaxConnectionsPerSource: 4096, MaxRequestsPerSource: 1,
+			TrustedSources: []netip.Prefix{
+				netip.MustParsePrefix("192.168.1.7/32"), netip.MustParsePrefix("10.0.0.0/8"),
+				netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("192.0.2.1/32"),
+			},
+			MemoryBudget: 1 << 30,
 		},
 		Log: Log{Level: "error"}, Storage: Storage{Data: "/srv/data-1"},
 	}
 	dotted := Default()
 	dotted.Server.Listen = []string{":80", "[::1]:8080"}
 	dotted.Server.MaxConnections = 1000
+	dotted.Server.MemoryBudget = 32 << 20
 	dotted.Log.Level = "debug"
 	for name, want := range map[string]*Config{"empty": Default(), "dotted": dotted, "all": all} {
 		t.Run(name, func(t *testing.T) {

@@ -21,17 +21,22 @@ type key struct {
 
 // keys is the whole schema, in the order in which it is documented. The upper
 // limits keep a slip of the pen from turning a protection off: there is no
-// "unlimited", and the memory for the connections and their headers fits the
-// limits of the unit.
+// "unlimited". Whether the values fit together, and the memory, is for check.
 var keys = []key{
 	addresses("server.listen", func(c *Config) *[]string { return &c.Server.Listen }),
 	duration("server.read_header_timeout", 100*time.Millisecond, time.Minute, func(c *Config) *time.Duration { return &c.Server.ReadHeaderTimeout }),
 	duration("server.read_timeout", time.Second, 10*time.Minute, func(c *Config) *time.Duration { return &c.Server.ReadTimeout }),
 	duration("server.write_timeout", time.Second, 10*time.Minute, func(c *Config) *time.Duration { return &c.Server.WriteTimeout }),
 	duration("server.idle_timeout", time.Second, 10*time.Minute, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }),
+	integer("server.min_rate", 1, 1<<20, func(c *Config) *int { return &c.Server.MinRate }),
 	integer("server.max_header_bytes", 4<<10, 64<<10, func(c *Config) *int { return &c.Server.MaxHeaderBytes }),
+	integer("server.max_header_lines", 16, 1000, func(c *Config) *int { return &c.Server.MaxHeaderLines }),
 	integer("server.max_body_bytes", 0, 1<<30, func(c *Config) *int { return &c.Server.MaxBodyBytes }),
 	integer("server.max_connections", 1, 4096, func(c *Config) *int { return &c.Server.MaxConnections }),
+	integer("server.max_connections_per_source", 0, 4096, func(c *Config) *int { return &c.Server.MaxConnectionsPerSource }),
+	integer("server.max_requests_per_source", 1, 4096, func(c *Config) *int { return &c.Server.MaxRequestsPerSource }),
+	networks("server.trusted_sources", func(c *Config) *[]netip.Prefix { return &c.Server.TrustedSources }),
+	integer("server.memory_budget", 0, 1<<30, func(c *Config) *int { return &c.Server.MemoryBudget }),
 	duration("server.drain_delay", 0, time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainDelay }),
 	duration("server.drain_timeout", time.Second, 5*time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainTimeout }),
 	choice("log.level", []string{"error", "warn", "info", "debug"}, func(c *Config) *string { return &c.Log.Level }),
@@ -184,6 +189,65 @@ func checkAddress(s string) error {
 		return fmt.Errorf(`%q is not an IP address and port, like "127.0.0.1:8080", "[::1]:8080" or ":8080"`, s)
 	}
 	return nil
+}
+
+// maxNetworks bounds server.trusted_sources, through which each connection goes.
+const maxNetworks = 64
+
+// networks takes IP addresses and networks like 192.168.0.0/16.
+func networks(name string, field func(*Config) *[]netip.Prefix) key {
+	return key{
+		name: name,
+		set: func(c *Config, value any) error {
+			list, ok := value.([]any)
+			if !ok {
+				return wrongType(value, `an array of addresses, like ["192.168.1.7", "10.0.0.0/8"]`)
+			}
+			if len(list) > maxNetworks {
+				return fmt.Errorf("has %d addresses; at most %d are allowed", len(list), maxNetworks)
+			}
+			var all []netip.Prefix
+			for _, v := range list {
+				s, ok := v.(string)
+				if !ok {
+					return wrongType(v, `an address as a string, like "192.168.1.7"`)
+				}
+				network, err := parseNetwork(s)
+				if err != nil {
+					return err
+				}
+				all = append(all, network)
+			}
+			*field(c) = all
+			return nil
+		},
+		format: func(c *Config) string {
+			quoted := make([]string, 0, len(*field(c)))
+			for _, network := range *field(c) {
+				s := network.String()
+				if network.IsSingleIP() {
+					s = network.Addr().String()
+				}
+				quoted = append(quoted, strconv.Quote(s))
+			}
+			return "[" + strings.Join(quoted, ", ") + "]"
+		},
+	}
+}
+
+func parseNetwork(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(s)
+	if err != nil || network.Addr().Is4In6() {
+		return network, fmt.Errorf(`%q is not an IP address or network, like "192.168.1.7", "10.0.0.0/8" or "fd00::/8"`, s)
+	}
+	if network.Masked() != network {
+		return network, fmt.Errorf("%q has bits beyond its network; it would be %q", s, network.Masked())
+	}
+	return network, nil
 }
 
 func wrongType(value any, want string) error {

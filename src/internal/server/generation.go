@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"io"
-	stdlog "log"
 	"net"
 	"net/http"
 	"sync"
@@ -13,107 +11,75 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 )
 
-// Generation is one http.Server with its handler, built from one
-// configuration. Connections come to it from the accept loops; a reload
-// replaces it as a whole.
+// Generation is one handler with the configuration that it was built from. A
+// reload replaces it as a whole. Connections outlive it: each request goes to
+// the generation that is in force when its header has come, so a reload loses
+// none, wherever it is on its way.
 type Generation struct {
 	Number uint64
 	Config *config.Config
 
-	http  *http.Server
-	inbox *inbox
-	open  atomic.Int64  // connections that it was handed and has not closed
-	ended chan struct{} // closed when the goroutine of Serve has returned
+	handler http.Handler
+	running atomic.Int64 // requests
+	ending  context.Context
 
 	// EndStreams ends the context of Ending. Other requests go on.
 	EndStreams context.CancelFunc
 }
 
-type endingKey struct{}
-
 // Ending returns the context that ends when requests that would go on without
 // an end have to: the generation that serves the request of ctx is replaced,
 // or the service stops.
 func Ending(ctx context.Context) context.Context {
-	if ending, ok := ctx.Value(endingKey{}).(context.Context); ok {
-		return ending
+	if c := connOf(ctx); c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.generation != nil {
+			return c.generation.ending
+		}
 	}
 	return context.Background() // no generation serves it
 }
 
-// NewGeneration builds a generation and starts its serving goroutine, which
-// ends with Server.Swap to a later one, Server.Drain or Close. errorLog takes
-// what net/http has to say about connections.
-func NewGeneration(number uint64, cfg *config.Config, handler http.Handler, errorLog io.Writer) *Generation {
-	ending, endStreams := context.WithCancel(context.Background())
-	g := &Generation{
-		Number: number,
-		Config: cfg,
-		http: &http.Server{
-			Handler:           handler,
-			ReadHeaderTimeout: cfg.Server.ReadHeaderTimeout,
-			ReadTimeout:       cfg.Server.ReadTimeout,
-			WriteTimeout:      cfg.Server.WriteTimeout,
-			IdleTimeout:       cfg.Server.IdleTimeout,
-			MaxHeaderBytes:    cfg.Server.MaxHeaderBytes,
-			ErrorLog:          stdlog.New(errorLog, "", 0),
-			// "OPTIONS *" would be answered past the handler.
-			DisableGeneralOptionsHandler: true,
-			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-				ctx = context.WithValue(ctx, endingKey{}, ending)
-				if c.(*trackedConn).self {
-					return context.WithValue(ctx, selfKey{}, true)
-				}
-				return ctx
-			},
-		},
-		inbox:      newInbox(),
-		ended:      make(chan struct{}),
-		EndStreams: endStreams,
-	}
-	go func() {
-		defer close(g.ended)
-		// The error says that the inbox was closed: Accept has no other.
-		_ = g.http.Serve(g.inbox)
-	}()
+// NewGeneration builds a generation. It ends with Server.Swap to a later one, or
+// with the server.
+func NewGeneration(number uint64, cfg *config.Config, handler http.Handler) *Generation {
+	g := &Generation{Number: number, Config: cfg, handler: handler}
+	g.ending, g.EndStreams = context.WithCancel(context.Background())
 	return g
 }
 
-// Close drops a generation with all its connections, at once.
-func (g *Generation) Close() {
+// retire lets the requests of a generation that was replaced finish, and cuts
+// off those that have not by its drain_timeout.
+func (s *Server) retire(g *Generation) {
 	g.EndStreams()
-	_ = g.inbox.Close()
-	_ = g.http.Close()
-	<-g.ended
+	if wait(&g.running, g.Config.Server.DrainTimeout, nil) {
+		return
+	}
+	s.cutAll(func(c *conn) bool { return c.generation == g })
+	s.log.WithField("generation", g.Number).Warn("requests of the configuration before the reload were cut off after its drain_timeout")
 }
 
-// shutdown lets the requests of all its connections finish until ctx ends,
-// then cuts off those that are left and returns the error of ctx.
-//
-// http.Server.Shutdown is not used: it drops a connection whose first request
-// arrives after the call, so every reload under load would lose requests. Here
-// each connection ends with its next answer, or when it sends none within
-// read_header_timeout; those that idle between requests are closed at once.
-func (g *Generation) shutdown(ctx context.Context) error {
-	g.EndStreams()
-	_ = g.inbox.Close()
-	<-g.ended
-	g.http.SetKeepAlivesEnabled(false)
+// wait returns true when the count is 0, and false when the time is up or done
+// is closed.
+func wait(count *atomic.Int64, limit time.Duration, done <-chan struct{}) bool {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
-	var err error
-	for err == nil && g.open.Load() > 0 {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for count.Load() > 0 {
 		select {
-		case <-ctx.Done():
-			err = ctx.Err()
 		case <-ticker.C:
+		case <-timer.C:
+			return false
+		case <-done:
+			return false
 		}
 	}
-	_ = g.http.Close()
-	return err
+	return true
 }
 
-// inbox is the listener of a generation: it accepts what it is handed.
+// inbox is the listener of net/http: it accepts what it is handed.
 type inbox struct {
 	conns  chan net.Conn
 	closed chan struct{}

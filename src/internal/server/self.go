@@ -10,15 +10,18 @@ import (
 	"net/http"
 )
 
-type selfKey struct{}
-
 // IsSelf says whether a request comes from SelfRequest.
-func IsSelf(ctx context.Context) bool { return ctx.Value(selfKey{}) != nil }
+func IsSelf(ctx context.Context) bool {
+	c := connOf(ctx)
+	return c != nil && c.self
+}
 
 // SelfRequest sends GET path through the http.Server and the handlers that are
 // in force, over a connection in memory. It needs no port, no name and no
-// file descriptor, so it says something about this process alone, and it does
-// not count against the connection limit. Status and body (64 KiB at most) are the answer's. The context must have a deadline.
+// file descriptor, so it says something about this process alone, and it takes
+// nothing that a client can take: no place of a connection, no memory of the
+// budget, no turn. Status and body (64 KiB at most) are the answer's. The context
+// must have a deadline.
 func (s *Server) SelfRequest(ctx context.Context, path string) (status int, body []byte, err error) {
 	client, server := net.Pipe()
 	// Closing our end also ends a handler that writes to the other.
@@ -26,8 +29,15 @@ func (s *Server) SelfRequest(ctx context.Context, path string) (status int, body
 	defer stop()
 	defer client.Close()
 
-	if err := s.hand(&trackedConn{Conn: server, self: true}, ctx.Done()); err != nil {
+	if s.generation.Load() == nil {
 		_ = server.Close()
+		return 0, nil, net.ErrClosed
+	}
+	c := s.newConn(server, nil)
+	c.self = true
+	s.know(c)
+	if err := s.inbox.hand(c, ctx.Done()); err != nil {
+		_ = c.Close()
 		if ctx.Err() != nil {
 			return 0, nil, errors.New("the HTTP server takes no connection")
 		}

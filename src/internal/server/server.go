@@ -3,11 +3,12 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	stdlog "log"
+	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,10 +22,11 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/trace"
+	lines "github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 )
 
 const (
@@ -34,47 +36,97 @@ const (
 	acceptPoll  = time.Second
 	acceptLimit = 4 * time.Second
 
-	// refuseTimeout and maxRefusing bound what connections over the limit
-	// cost: a client that sends nothing is gone after the time, and when this
-	// many wait, the next ones are closed without an answer.
-	refuseTimeout = time.Second
-	maxRefusing   = 16
+	// userTimeout is how long a client may leave what was sent to it without an
+	// acknowledgement (TCP_USER_TIMEOUT, tcp(7)): without it one that has vanished
+	// keeps its place for a quarter of an hour.
+	userTimeout = 45 * time.Second
+
+	// sendBuffer and receiveBuffer bound what the kernel holds for a connection,
+	// which counts as memory of the service. The kernel takes twice the number,
+	// and grows its own choice to megabytes.
+	sendBuffer    = 32 << 10
+	receiveBuffer = 16 << 10
+
+	// cutAfter is how long a client must have been waited for before it may be cut
+	// off for another one's sake.
+	cutAfter = time.Second
 )
 
-// Server holds the sockets and the generation in force.
+// Server holds the sockets, the connections and the generation in force.
 type Server struct {
 	log    *logrus.Logger
 	health *health.Registry
 	failed func(error)
 
 	generation atomic.Pointer[Generation]
-	active     atomic.Int64
+	memory     budget
+	sources    sources
+	active     atomic.Int64 // connections against the limit
+	open       atomic.Int64 // those of SelfRequest, too
 	refused    atomic.Uint64
+	crowded    atomic.Uint64
+	rejected   atomic.Uint64
+	slow       atomic.Uint64
+	refusedLog logLimit
 	refusing   chan struct{}
+	lingering  chan struct{}
+	draining   atomic.Bool
 
-	mu       sync.Mutex
-	sockets  []*socket
-	retiring map[*Generation]struct{}
-	wg       sync.WaitGroup // refusals and retiring generations
+	http   *http.Server
+	inbox  *inbox
+	served chan struct{} // closed when the goroutine of Serve has returned
+
+	connsMu sync.Mutex // held for a look at the list
+	conns   map[*conn]struct{}
+
+	mu      sync.Mutex
+	sockets []*socket
+	wg      sync.WaitGroup // refusals, last looks at connections, retiring generations
 }
 
-// Stats are the figures of the connections. Limit is max_connections.
+// Stats are the figures of the connections.
 type Stats struct {
-	Active  int64
-	Limit   int
-	Refused uint64
+	Active    int64
+	Limit     int    // max_connections
+	Refused   uint64 // connections, because of a limit
+	PerSource uint64 // those of them whose own source had too many
+	Rejected  uint64 // requests that came to no resource: malformed, or over a limit
+	Slow      uint64 // connections cut off: too slow, or the slowest when memory was short
+	Sources   int    // that have a connection; trusted ones are not counted
+	Memory    int64  // charged to the budget, in bytes
+	Budget    int64
 }
 
 // New returns a server without sockets. failed is told when an accept loop
 // ends although nobody closed its socket.
 func New(log *logrus.Logger, registry *health.Registry, failed func(error)) *Server {
-	return &Server{
-		log:      log,
-		health:   registry,
-		failed:   failed,
-		refusing: make(chan struct{}, maxRefusing),
-		retiring: map[*Generation]struct{}{},
+	s := &Server{
+		log:       log,
+		health:    registry,
+		failed:    failed,
+		sources:   sources{all: map[netip.Prefix]*source{}},
+		refusing:  make(chan struct{}, maxRefusing),
+		lingering: make(chan struct{}, maxLingering),
+		inbox:     newInbox(),
+		conns:     map[*conn]struct{}{},
 	}
+	s.http = &http.Server{
+		Handler:  http.HandlerFunc(s.serveHTTP),
+		ErrorLog: stdlog.New(lines.Lines(log, logrus.DebugLevel), "", 0),
+		// Limits and timeouts are those of conn. net/http's must not be below.
+		MaxHeaderBytes: 1 << 20,
+		// "OPTIONS *" would be answered past the handler.
+		DisableGeneralOptionsHandler: true,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				c.(*conn).idle()
+			}
+		},
+	}
+	return s
 }
 
 // Generation returns the one in force, nil before the first Swap.
@@ -82,7 +134,11 @@ func (s *Server) Generation() *Generation { return s.generation.Load() }
 
 // Stats returns the figures of now.
 func (s *Server) Stats() Stats {
-	stats := Stats{Active: s.active.Load(), Refused: s.refused.Load()}
+	stats := Stats{
+		Active: s.active.Load(), Refused: s.refused.Load(), PerSource: s.crowded.Load(),
+		Rejected: s.rejected.Load(), Slow: s.slow.Load(),
+		Sources: s.sources.len(), Memory: s.memory.used.Load(), Budget: s.memory.limit.Load(),
+	}
 	if g := s.generation.Load(); g != nil {
 		stats.Limit = g.Config.Server.MaxConnections
 	}
@@ -149,6 +205,7 @@ func (s *Server) Open(addresses []string, source string) (*Change, error) {
 			change.Abort()
 			return nil, listenError(address, source, current, err)
 		}
+		s.tune(ln)
 		change.opened = append(change.opened, &socket{address: address, listener: ln.(listener)})
 	}
 	return change, nil
@@ -184,18 +241,52 @@ func (s *Server) Adopt(listeners []net.Listener) (*Change, error) {
 			change.Abort()
 			return nil, fmt.Errorf("socket %s from systemd is of type %T, not a stream socket", ln.Addr(), ln)
 		}
+		s.tune(ln)
 		change.opened = append(change.opened, &socket{listener: l})
 	}
 	return change, nil
 }
 
+// tune sets what accepted connections inherit from their socket.
+func (s *Server) tune(ln net.Listener) {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err == nil {
+		controlErr := raw.Control(func(fd uintptr) {
+			err = errors.Join(
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer),
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds())),
+			)
+		})
+		err = errors.Join(err, controlErr)
+	}
+	if err != nil {
+		s.log.WithError(err).Warnf("%s: the limits of its connections cannot be set", ln.Addr())
+	}
+}
+
 // Swap puts a generation into force, and the sockets of change when it is not
-// nil. It cannot fail. The generation before it finishes its running requests
-// in the background, for its drain_timeout at most.
+// nil. It cannot fail. Connections stay; the requests that the generation before
+// it has begun finish with it in the background, for its drain_timeout at most.
 func (s *Server) Swap(g *Generation, change *Change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	limit, _ := g.Config.Server.Budget()
+	s.memory.limit.Store(limit)
 	old := s.generation.Swap(g)
+	s.sources.setTurns(g.Config.Server.MaxRequestsPerSource)
+	if s.served == nil {
+		s.served = make(chan struct{})
+		go func() {
+			defer close(s.served)
+			// The error says that the inbox was closed: Accept has no other.
+			_ = s.http.Serve(s.inbox)
+		}()
+	}
 	if change != nil {
 		s.sockets = slices.DeleteFunc(s.sockets, func(socket *socket) bool {
 			if slices.Contains(change.address, socket.address) {
@@ -208,20 +299,9 @@ func (s *Server) Swap(g *Generation, change *Change) {
 			s.start(socket)
 		}
 	}
-	if old == nil {
-		return
+	if old != nil {
+		s.wg.Go(func() { s.retire(old) })
 	}
-	s.retiring[old] = struct{}{}
-	s.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), old.Config.Server.DrainTimeout)
-		defer cancel()
-		if err := old.shutdown(ctx); err != nil {
-			s.log.WithField("generation", old.Number).Warn("requests of the configuration before the reload were cut off after its drain_timeout")
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.retiring, old)
-	})
 }
 
 // CloseSockets stops to accept and waits for the accept loops. Sockets of
@@ -237,33 +317,51 @@ func (s *Server) CloseSockets() {
 
 // Drain waits until the running requests have finished; those that have not
 // when ctx ends are cut off, and the error says so. Afterwards no goroutine of
-// the server is left.
+// the server is left, but those of handlers that do not return.
+//
+// http.Server.Shutdown is not used: it drops a connection whose first request
+// arrives after the call, and one whose next request is on its way. Here each
+// connection ends with its next answer, or when it sends none within
+// read_header_timeout; those that idle between requests are closed at once.
 func (s *Server) Drain(ctx context.Context) error {
 	s.CloseSockets()
-	s.mu.Lock()
-	generations := make([]*Generation, 0, len(s.retiring)+1)
-	for g := range s.retiring {
-		generations = append(generations, g)
-	}
-	s.mu.Unlock()
+	s.draining.Store(true)
 	if g := s.generation.Load(); g != nil {
-		generations = append(generations, g)
+		g.EndStreams()
 	}
-	var cut atomic.Bool
-	var wg sync.WaitGroup
-	for _, g := range generations {
-		wg.Go(func() {
-			if g.shutdown(ctx) != nil {
-				cut.Store(true)
-			}
-		})
+	for _, c := range s.list() {
+		c.retire()
 	}
-	wg.Wait()
+	var err error
+	if !wait(&s.open, time.Duration(math.MaxInt64), ctx.Done()) {
+		err = errors.New("running requests were cut off: they took longer than server.drain_timeout")
+	}
+	s.end()
+	return err
+}
+
+// Close drops everything at once.
+func (s *Server) Close() {
+	s.CloseSockets()
+	if g := s.generation.Load(); g != nil {
+		g.EndStreams()
+	}
+	s.end()
+}
+
+// end closes what is left.
+func (s *Server) end() {
+	_ = s.inbox.Close()
+	s.mu.Lock()
+	served := s.served
+	s.mu.Unlock()
+	if served != nil {
+		<-served
+	}
+	s.cutAll(func(*conn) bool { return true })
+	// Who was cut off notices at once, unless it is a handler that hangs.
+	wait(&s.open, time.Second, nil)
 	s.wg.Wait()
-	if cut.Load() {
-		return errors.New("running requests were cut off: they took longer than server.drain_timeout")
-	}
-	return nil
 }
 
 // start gives the socket its accept loop. s.mu is held.
@@ -336,109 +434,163 @@ func (s *Server) accept(socket *socket) error {
 	}
 }
 
-// take hands a connection to the generation in force, or refuses it when it
-// is one too many.
-func (s *Server) take(conn net.Conn) {
-	limit := s.generation.Load().Config.Server.MaxConnections
+// take hands a connection to net/http, or refuses it when it is one too many.
+func (s *Server) take(raw net.Conn) {
+	cfg := &s.generation.Load().Config.Server
+	ip := addressOf(raw.RemoteAddr())
+	// Who comes over a socket that is not of IP is on this device.
+	limit, isTrusted := cfg.MaxConnections, !ip.IsValid() || trusted(cfg.TrustedSources, ip)
+	if isTrusted {
+		limit += config.ReservedConnections
+	}
 	if s.active.Add(1) > int64(limit) {
 		s.active.Add(-1)
-		s.refused.Add(1)
-		select {
-		case s.refusing <- struct{}{}:
-			s.wg.Go(func() {
-				refuse(conn, limit)
-				<-s.refusing
-			})
-		default:
-			_ = conn.Close()
-		}
+		s.refuse(raw, http.StatusServiceUnavailable, fmt.Sprintf("all %d connections are in use", cfg.MaxConnections))
 		return
 	}
-	// No end of its own: the sockets close before the generation in force does.
-	if s.hand(&trackedConn{Conn: conn, active: &s.active}, nil) != nil {
-		s.active.Add(-1)
-		_ = conn.Close()
-	}
-}
-
-// hand passes a connection to the generation in force. A swap meanwhile closes
-// the inbox of the one before; the connection then goes to its successor.
-func (s *Server) hand(conn *trackedConn, stop <-chan struct{}) error {
-	for {
-		g := s.generation.Load()
-		if g == nil {
-			return net.ErrClosed
-		}
-		conn.open = &g.open
-		g.open.Add(1)
-		err := g.inbox.hand(conn, stop)
-		if err == nil {
-			return nil
-		}
-		g.open.Add(-1)
-		if !errors.Is(err, net.ErrClosed) || s.generation.Load() == g {
-			return err
-		}
-	}
-}
-
-// trackedConn is a connection that counts until it is closed.
-type trackedConn struct {
-	net.Conn
-	self   bool          // of SelfRequest
-	active *atomic.Int64 // against the limit; nil when self
-	open   *atomic.Int64 // of its generation
-	once   sync.Once
-}
-
-func (c *trackedConn) Close() error {
-	c.once.Do(func() {
-		c.open.Add(-1)
-		if !c.self {
-			c.active.Add(-1)
-		}
-	})
-	return c.Conn.Close()
-}
-
-// CloseWrite lets net/http end a response before it closes, so that a client
-// which still sends (413) reads the answer and not a reset.
-func (c *trackedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
-// refuse answers 503 and closes. It reads the head of the request first and
-// what follows afterwards: an answer before the question confuses clients, and
-// closing with unread data resets the connection before they see the answer.
-func refuse(conn net.Conn, limit int) {
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(refuseTimeout))
-	head := make([]byte, 0, 2048)
-	for len(head) < cap(head) && !bytes.Contains(head, []byte("\r\n\r\n")) {
-		n, err := conn.Read(head[len(head):cap(head)])
-		head = head[:len(head)+n]
-		if err != nil {
-			break
-		}
-	}
-	id := trace.NewRequestID()
-	detail := fmt.Sprintf("all %d connections are in use", limit)
-	body := problem.New(http.StatusServiceUnavailable, detail, "", id).JSON()
-	_ = conn.SetDeadline(time.Now().Add(refuseTimeout))
-	_, err := fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: %s\r\nContent-Length: %d\r\n"+
-		"Retry-After: 1\r\nX-Request-Id: %s\r\nConnection: close\r\n\r\n", problem.ContentType, len(body), id)
-	if err != nil {
-		return
-	}
-	if !bytes.HasPrefix(head, []byte("HEAD ")) {
-		if _, err := conn.Write(body); err != nil {
+	var account *source
+	if !isTrusted {
+		account = s.sources.enter(sourceOf(ip), cfg.ConnectionsPerSource(), cfg.MaxRequestsPerSource)
+		if account == nil {
+			s.active.Add(-1)
+			s.crowded.Add(1)
+			s.refuse(raw, http.StatusTooManyRequests, fmt.Sprintf("all %d connections of this address are in use", cfg.ConnectionsPerSource()))
 			return
 		}
 	}
-	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, conn)
+	if !s.memory.take(config.ConnectionBytes) {
+		s.active.Add(-1)
+		if account != nil {
+			s.sources.leave(account)
+		}
+		s.cutSlowest(nil) // for the next one: an accept loop does not wait
+		s.refuse(raw, http.StatusServiceUnavailable, noMemory)
+		return
 	}
+	c := s.newConn(raw, account)
+	s.know(c)
+	// No end of its own: the sockets close before the inbox does.
+	if s.inbox.hand(c, nil) != nil {
+		_ = c.Close()
+	}
+}
+
+// refuse answers a connection that is one too many, as long as there are not too
+// many of these.
+func (s *Server) refuse(raw net.Conn, status int, detail string) {
+	s.refused.Add(1)
+	select {
+	case s.refusing <- struct{}{}:
+		s.wg.Go(func() {
+			refuseConn(raw, status, detail)
+			<-s.refusing
+		})
+	default:
+		_ = raw.Close()
+	}
+}
+
+// know notes a connection, forget what it has taken. Both are called once.
+func (s *Server) know(c *conn) {
+	s.open.Add(1)
+	s.connsMu.Lock()
+	defer s.connsMu.Unlock()
+	s.conns[c] = struct{}{}
+}
+
+func (s *Server) forget(c *conn) {
+	s.connsMu.Lock()
+	delete(s.conns, c)
+	s.connsMu.Unlock()
+	if !c.self {
+		if c.source != nil {
+			s.sources.leave(c.source)
+		}
+		s.memory.give(config.ConnectionBytes)
+		s.active.Add(-1)
+	}
+	s.open.Add(-1)
+}
+
+func (s *Server) list() []*conn {
+	s.connsMu.Lock()
+	defer s.connsMu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
+}
+
+// cutAll cuts off the connections for which is says true. It holds their lock.
+func (s *Server) cutAll(is func(*conn) bool) {
+	for _, c := range s.list() {
+		c.mu.Lock()
+		found := is(c)
+		c.mu.Unlock()
+		if found {
+			c.cut()
+		}
+	}
+}
+
+// room charges n bytes for a connection. When they are not there, the slowest of
+// the others make way.
+func (s *Server) room(n int64, newcomer *conn) bool {
+	if s.memory.take(n) {
+		return true
+	}
+	for s.cutSlowest(newcomer) {
+		for range 20 { // it takes a moment until the one that was cut off notices
+			if s.memory.take(n) {
+				return true
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	return false
+}
+
+// cutSlowest cuts off the connection that has sent or taken the least for the
+// time that it was waited for, unless all are fast.
+func (s *Server) cutSlowest(but *conn) bool {
+	var slowest *conn
+	least := math.Inf(1)
+	now := time.Now()
+	for _, c := range s.list() {
+		if c == but || c.self {
+			continue
+		}
+		if rate, ok := c.rate(now); ok && rate < least {
+			slowest, least = c, rate
+		}
+	}
+	if slowest == nil {
+		return false
+	}
+	s.slow.Add(1)
+	slowest.cut()
+	return true
+}
+
+// serveHTTP is the handler of net/http: it gives the request to the generation
+// in force.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	c := connOf(r.Context())
+	g := s.generation.Load()
+	c.begin(g, r)
+	defer c.finish()
+	if s.draining.Load() || r.ContentLength < 0 {
+		// The end of a body of chunks is net/http's to find. To take the next
+		// request from behind it is what smuggling is made of, above all when there
+		// was a Content-Length as well (RFC 9112, section 6.1).
+		w.Header().Set("Connection", "close")
+	}
+	if c.source != nil {
+		turns := c.source.turn(r.Context())
+		if turns == nil {
+			s.busy(w, r)
+			return
+		}
+		c.mu.Lock()
+		c.turns = turns
+		c.mu.Unlock()
+	}
+	g.handler.ServeHTTP(w, r)
 }

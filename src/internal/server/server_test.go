@@ -45,7 +45,7 @@ func newFixture(t *testing.T, handler http.Handler, change func(*config.Config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Swap(NewGeneration(1, cfg, handler, f.logs), sockets)
+	f.Swap(NewGeneration(1, cfg, handler), sockets)
 	f.addr = f.Addrs()[0].String()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -104,7 +104,7 @@ func TestConnectionLimit(t *testing.T) {
 	if r.StatusCode != 503 || r.Header.Get("Retry-After") == "" || !r.Close || r.Header.Get("Content-Type") != problem.ContentType || r.Header.Get("X-Request-Id") != p.RequestID {
 		t.Errorf("refused with %d %v", r.StatusCode, r.Header)
 	}
-	if s := f.Stats(); s != (Stats{Active: 2, Limit: 2, Refused: 1}) {
+	if s := f.Stats(); s.Active != 2 || s.Limit != 2 || s.Refused != 1 || s.Sources != 1 || s.Memory < 2*config.ConnectionBytes {
 		t.Errorf("stats = %+v", s)
 	}
 	// At the limit the process can still test itself.
@@ -162,7 +162,7 @@ func TestSwapLetsRunningRequestsFinish(t *testing.T) {
 	if err != nil || len(sockets.opened) != 0 {
 		t.Fatalf("an address that is open was opened again: %v, %v", sockets, err)
 	}
-	f.Swap(NewGeneration(2, f.cfg, text("new"), f.logs), sockets)
+	f.Swap(NewGeneration(2, f.cfg, text("new")), sockets)
 	if _, body := get(t, dial(t, f.addr)); body != "new" {
 		t.Errorf("a new connection got %q", body)
 	}
@@ -197,7 +197,7 @@ func TestSwapUnderLoadLosesNoConnection(t *testing.T) {
 		})
 	}
 	for n := range uint64(30) {
-		f.Swap(NewGeneration(n+2, f.cfg, text("x"), f.logs), nil)
+		f.Swap(NewGeneration(n+2, f.cfg, text("x")), nil)
 		time.Sleep(5 * time.Millisecond)
 	}
 	close(stop)
@@ -213,7 +213,7 @@ func TestChangeOfAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Swap(NewGeneration(2, f.cfg, text("ok"), f.logs), sockets)
+	f.Swap(NewGeneration(2, f.cfg, text("ok")), sockets)
 	if c, err := net.DialTimeout("tcp", f.addr, time.Second); err == nil {
 		c.Close()
 		t.Error("the old address still accepts")
@@ -310,7 +310,7 @@ func TestSelfRequestOfABlockedChain(t *testing.T) {
 
 func TestSelfRequestWithoutAServingGoroutine(t *testing.T) {
 	s := New(servicetest.TextLogger(io.Discard), &health.Registry{}, nil)
-	s.generation.Store(&Generation{inbox: newInbox()}) // nobody accepts
+	s.generation.Store(NewGeneration(1, config.Default(), nil)) // nobody accepts
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, _, err := s.SelfRequest(ctx, "/livez"); err == nil || !strings.Contains(err.Error(), "takes no connection") {
@@ -336,7 +336,7 @@ func TestAcceptThatFailsBringsNoBeat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Swap(NewGeneration(1, config.Default(), text("ok"), logs), change)
+	s.Swap(NewGeneration(1, config.Default(), text("ok")), change)
 	time.Sleep(acceptLimit + 200*time.Millisecond)
 	if failed := registry.LiveReport().Failed(); !strings.HasPrefix(failed, "loop/accept-http: no beat") {
 		t.Errorf("failed checks: %q", failed)
@@ -361,7 +361,7 @@ func TestAcceptLoopThatEndsIsReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Swap(NewGeneration(1, config.Default(), text("ok"), io.Discard), change)
+	s.Swap(NewGeneration(1, config.Default(), text("ok")), change)
 	ln.Close()
 	if err := <-failed; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("reported %v", err)
@@ -396,7 +396,7 @@ func TestStreamsEndWithTheirGeneration(t *testing.T) {
 		return answer
 	}
 	answer := follow()
-	f.Swap(NewGeneration(2, f.cfg, stream, f.logs), nil)
+	f.Swap(NewGeneration(2, f.cfg, stream), nil)
 	if body := <-answer; body != "end" {
 		t.Errorf("after a reload: %q", body)
 	}

@@ -1,0 +1,167 @@
+package api
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	spec "github.com/meta-gin-edge/meta-gin-edge/src/api"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+)
+
+// withBody is the API with one more route, which reads a body.
+func withBody(process *Process, settings Settings, limit int64) *gin.Engine {
+	settings.Routes = []edge.Route{{
+		Method: http.MethodGet, Path: "/body", Role: edge.Anyone, Body: limit,
+		Handle: func(c *gin.Context) {
+			n, err := io.Copy(io.Discard, c.Request.Body)
+			if err != nil {
+				badBody(c, err)
+				return
+			}
+			c.String(http.StatusOK, "%d", n)
+		},
+	}}
+	return New(process, settings)
+}
+
+func TestRowsThatDoNotStart(t *testing.T) {
+	good := edge.Route{Method: "GET", Path: "/x", Role: edge.Anyone, Handle: func(*gin.Context) {}}
+	if err := CheckRoutes([]edge.Route{good}); err != nil {
+		t.Fatal(err)
+	}
+	for want, change := range map[string]func(*edge.Route){
+		"does not say who may call it": func(r *edge.Route) { r.Role = 0 },
+		"does not know users yet":      func(r *edge.Route) { r.Role = edge.Owner },
+		"no handler":                   func(r *edge.Route) { r.Handle = nil },
+		"HEAD comes with GET":          func(r *edge.Route) { r.Method = "HEAD" },
+		"not in capitals":              func(r *edge.Route) { r.Method = "get" },
+		"does not begin with /":        func(r *edge.Route) { r.Path = "x" },
+		"body limit is negative":       func(r *edge.Route) { r.Body = -1 },
+		"cost is unknown":              func(r *edge.Route) { r.Cost = 9 },
+	} {
+		bad := good
+		change(&bad)
+		if err := CheckRoutes([]edge.Route{bad}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	if err := CheckRoutes([]edge.Route{good, good}); err == nil || !strings.Contains(err.Error(), "route GET /x: it is there twice") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// The rows and the document name the same operations, GET with its HEAD, and a
+// row takes a body exactly where the document has one.
+func TestRowsAreTheDocument(t *testing.T) {
+	var doc struct {
+		Paths map[string]map[string]struct {
+			RequestBody json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(spec.OpenAPI, &doc); err != nil {
+		t.Fatal(err)
+	}
+	documented, rows := map[string]bool{}, map[string]bool{}
+	for path, methods := range doc.Paths {
+		for method, operation := range methods {
+			if method != "head" {
+				documented[strings.ToUpper(method)+" "+path] = operation.RequestBody != nil
+			} else if _, ok := methods["get"]; !ok {
+				t.Errorf("the document has HEAD %s without GET", path)
+			}
+		}
+	}
+	for _, row := range routes(newProcess(t), Settings{}) {
+		rows[row.Method+" "+row.Path] = row.Body > 0
+	}
+	for operation, body := range documented {
+		if has, ok := rows[operation]; !ok || has != body {
+			t.Errorf("%s: documented (body: %t), no row like that", operation, body)
+		}
+	}
+	for operation := range rows {
+		if _, ok := documented[operation]; !ok {
+			t.Errorf("%s: a row that is not documented", operation)
+		}
+	}
+}
+
+// Whoever has a body for a resource that takes none is answered at once: before
+// the body has come, and without "100 Continue", which would ask for it.
+func TestNoBodyIsWaitedFor(t *testing.T) {
+	srv := httptest.NewServer(New(newProcess(t), Settings{MaxBodyBytes: 1 << 20}))
+	defer srv.Close()
+	for _, tc := range []struct {
+		line string
+		want int
+	}{
+		{"GET /livez", 200}, {"POST /livez", 405}, {"GET /nope", 404}, {"POST /nope", 404}, {"DELETE /api/v1/events", 405},
+	} {
+		for _, header := range []string{
+			"Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n",
+			"Content-Length: 10\r\nExpect: 100-continue\r\n", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n",
+		} {
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\n%s\r\n", tc.line, header); err != nil {
+				t.Fatal(err)
+			}
+			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Errorf("%s, %q: %v", tc.line, header, err)
+			} else if r.StatusCode != tc.want || !r.Close {
+				t.Errorf("%s, %q: %d, close: %t", tc.line, header, r.StatusCode, r.Close)
+			}
+			conn.Close()
+		}
+	}
+}
+
+func TestPathsAreRaw(t *testing.T) {
+	h := New(newProcess(t), Settings{})
+	for _, path := range []string{"/api%2Fv1%2Fdevice", "/api%2fv1/logs", "/%61pi/v1/device", "/live%7A", "//livez", "/livez%3F", "/livez%2e"} {
+		wantProblem(t, do(h, "GET", path, nil), 404, path)
+	}
+	if w := do(h, "GET", "/livez?%2F", nil); w.Code != 200 {
+		t.Errorf("with a query: %d", w.Code)
+	}
+}
+
+func TestProcessThatIsNotWholeDoesNotStart(t *testing.T) {
+	p := newProcess(t)
+	p.Watchdog = nil
+	defer func() {
+		if cause := recover(); cause != "api: Process.Watchdog is not set" {
+			t.Errorf("panic %v", cause)
+		}
+	}()
+	New(p, Settings{})
+}
+
+func TestRoleAndCostNames(t *testing.T) {
+	names := []string{}
+	for r := edge.Role(-1); r <= edge.Metrics+1; r++ {
+		names = append(names, r.String())
+	}
+	for c := edge.Cost(-1); c <= edge.Endless+1; c++ {
+		names = append(names, c.String())
+	}
+	want := strings.Fields("unknown unset Anyone Unclaimed Viewer Operator Owner Metrics unknown unknown Small Large Endless unknown")
+	if !slices.Equal(names, want) {
+		t.Errorf("names %q, want %q", names, want)
+	}
+}

@@ -1,0 +1,87 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/memory"
+)
+
+// What the server charges to its budget, in bytes of heap. The kernel's buffers
+// of a connection and what the garbage collector lets grow come on top: the
+// budget is a quarter of the memory for that reason.
+const (
+	// ConnectionBytes is a connection that does nothing: two buffers of 4 KiB, the
+	// stack of its goroutine, and what net/http knows of it.
+	ConnectionBytes = 16 << 10
+
+	// ReservedConnections are beyond max_connections, for server.trusted_sources:
+	// an administrator gets in when all places are taken.
+	ReservedConnections = 8
+
+	// busyRequests is how many requests with the largest header must fit beside
+	// all connections. Those above wait for no room: they are told to come again.
+	busyRequests = 16
+
+	requestBytes = 6 << 10 // request, answer and what the handlers make of them
+	lineBytes    = 128     // an entry of net/http's header map and its slice
+)
+
+// RequestBytes is what a request holds once net/http has read its header of so
+// many bytes and lines.
+func RequestBytes(bytes, lines int) int64 {
+	return requestBytes + 2*int64(bytes) + lineBytes*int64(lines)
+}
+
+// Budget returns server.memory_budget in bytes and where it comes from. Without
+// a value it is a quarter of the memory that the process may use.
+func (s *Server) Budget() (bytes int64, source string) {
+	if s.MemoryBudget > 0 {
+		return int64(s.MemoryBudget), "server.memory_budget"
+	}
+	limit, source := memory.Limit()
+	return limit / 4, "a quarter of " + source
+}
+
+// ConnectionsPerSource returns server.max_connections_per_source: without a value
+// a quarter of max_connections, but not below 8.
+func (s *Server) ConnectionsPerSource() int {
+	limit := s.MaxConnectionsPerSource
+	if limit == 0 {
+		limit = max(8, s.MaxConnections/4)
+	}
+	return min(limit, s.MaxConnections)
+}
+
+// check finds values that are good alone and bad together.
+func (c *Config) check() error {
+	s := &c.Server
+	budget, source := s.Budget()
+	connections := int64(s.MaxConnections+ReservedConnections) * ConnectionBytes
+	request := RequestBytes(s.MaxHeaderBytes, s.MaxHeaderLines)
+	busy := int64(min(busyRequests, s.MaxConnections))
+	if need := connections + busy*request; need > budget {
+		fit := (budget-busy*request)/ConnectionBytes - ReservedConnections
+		remedy := fmt.Sprintf("%d connections fit", fit)
+		if fit < 1 {
+			remedy = "not one connection fits"
+		}
+		return c.conflict("server.max_connections", fmt.Errorf(
+			"(%d + %d reserved) x %d KiB + %d requests with the largest header (max_header_bytes %d, max_header_lines %d) x %d KiB = %s exceeds the budget of %s (%s): %s; lower it, or raise server.memory_budget together with MemoryHigh= of the unit",
+			s.MaxConnections, ReservedConnections, ConnectionBytes>>10, busy, s.MaxHeaderBytes, s.MaxHeaderLines, request>>10,
+			mebibytes(need), mebibytes(budget), source, remedy))
+	}
+	return nil
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+// conflict names the file that set the key, and no line: other keys, perhaps of
+// other files, are part of it.
+func (c *Config) conflict(key string, err error) error {
+	err = fmt.Errorf("key %s: %w", key, err)
+	if file := c.Origin(key); file != "" {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return errors.New("defaults: " + err.Error())
+}
