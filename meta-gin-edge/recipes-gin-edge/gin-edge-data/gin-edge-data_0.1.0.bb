@@ -30,5 +30,7 @@ do_install() {
 FILES:${PN} += "${GIN_EDGE_DATA_DIR} ${systemd_system_unitdir} ${nonarch_libdir}/gin-edge ${nonarch_libdir}/tmpfiles.d"
 # gin-edge: the owner of GIN_EDGE_DATA_DIR/gin-edge.
 RDEPENDS:${PN} += "e2fsprogs-e2fsck e2fsprogs-mke2fs gin-edge util-linux-partx util-linux-sfdisk"
+# A kernel that has it built in has no such package.
+RRECOMMENDS:${PN} += "kernel-module-ext4"
 
 SYSTEMD_SERVICE:${PN} = "${GIN_EDGE_DATA_MOUNT} gin-edge-identity.service"

@@ -25,4 +25,6 @@ do_install() {
 }
 
 FILES:${PN} += "${systemd_system_unitdir} ${systemd_unitdir}/system.conf.d"
+# A kernel that has it built in has no such package.
+RRECOMMENDS:${PN} += "kernel-module-ramoops"
 SYSTEMD_SERVICE:${PN} = "gin-edge-reset-cause.service gin-edge-going-down.service"
