@@ -109,7 +109,7 @@ func (l logsResource) page(c *gin.Context) {
 			sent++
 		}
 		next = page.Next
-		if len(page.Records) == 0 || sent == q.limit {
+		if !page.More || sent == q.limit {
 			break
 		}
 		page = l.log.After(next, q.level, min(q.limit-sent, logBatch))
