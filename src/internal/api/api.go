@@ -40,6 +40,7 @@ type Process struct {
 	Data        func() storage.Report // of the data partition; at once
 
 	streams atomic.Int64 // of the log
+	answers gate         // over a large store
 }
 
 // missing names what was not wired, or is "".
@@ -87,6 +88,7 @@ type api struct {
 	log          *log.Log
 	requests     *atomic.Uint64
 	draining     func() bool
+	answers      *gate
 	maxBodyBytes int64
 }
 
@@ -115,7 +117,7 @@ func New(process *Process, settings Settings) *gin.Engine {
 	if field := process.missing(); field != "" {
 		panic("api: Process." + field + " is not set")
 	}
-	a := &api{log: process.Log, requests: &process.Requests, draining: process.Draining, maxBodyBytes: settings.MaxBodyBytes}
+	a := &api{log: process.Log, requests: &process.Requests, draining: process.Draining, answers: &process.answers, maxBodyBytes: settings.MaxBodyBytes}
 	engine := gin.New()
 	// A path is what the client wrote; a redirect would answer for two names, and
 	// so would %2F for a slash: a filter in front of the service sees the raw path.

@@ -234,17 +234,30 @@ func TestDegradedIsReady(t *testing.T) {
 	}
 }
 
+type eventsBody struct {
+	Events []struct {
+		events.Event
+		Stored bool
+	}
+	eventsEnd
+}
+
+func askEvents(t *testing.T, h http.Handler, query string) eventsBody {
+	t.Helper()
+	w := do(h, "GET", "/api/v1/events"+query, nil)
+	var body eventsBody
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 200 || body.Events == nil {
+		t.Fatalf("%s: %d %s, %v", query, w.Code, w.Body, err)
+	}
+	return body
+}
+
 func TestEvents(t *testing.T) {
 	p := newProcess(t)
 	h := New(p, Settings{})
 	ask := func(query string) eventsBody {
 		t.Helper()
-		w := do(h, "GET", "/api/v1/events"+query, nil)
-		var body eventsBody
-		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 200 || body.Events == nil {
-			t.Fatalf("%s: %d %s, %v", query, w.Code, w.Body, err)
-		}
-		return body
+		return askEvents(t, h, query)
 	}
 	if body := ask(""); len(body.Events) != 0 || body.NextCursor != "0" {
 		t.Errorf("before the first event: %+v", body)
@@ -252,15 +265,21 @@ func TestEvents(t *testing.T) {
 	for i := range 5 {
 		p.Events.Record(events.Event{Kind: events.Watchdog, Severity: events.Critical, Message: fmt.Sprint(i + 1)})
 	}
-	for _, want := range []struct{ query, messages, next string }{
-		{"", "12345", "5"},
-		{"?limit=2", "45", "5"},
-		{"?cursor=0&limit=2", "12", "2"},
-		{"?limit=1000&cursor=2", "345", "5"},
-		{"?cursor=5", "", "5"},
-		{"?cursor=99", "12345", "5"}, // of a log that was lost
+	epoch, _, _ := strings.Cut(ask("").NextCursor, "-")
+	for _, want := range []struct {
+		query, messages, next string
+		reset                 bool
+	}{
+		{"", "12345", "5", false},
+		{"?limit=2", "45", "5", false},
+		{"?cursor=0&limit=2", "12", "2", false},
+		{"?limit=1000&cursor=EPOCH-2", "345", "5", false},
+		{"?cursor=EPOCH-5", "", "5", false},
+		{"?cursor=EPOCH-99", "12345", "5", true}, // of a log that was lost
+		{"?cursor=0123456789abcdef-5", "12345", "5", true},
+		{"?limit=1&cursor=2", "1", "1", true}, // of a release without epochs
 	} {
-		body := ask(want.query)
+		body := ask(strings.ReplaceAll(want.query, "EPOCH", epoch))
 		got := ""
 		for _, e := range body.Events {
 			got += e.Message
@@ -268,7 +287,7 @@ func TestEvents(t *testing.T) {
 				t.Errorf("event %+v", e)
 			}
 		}
-		if got != want.messages || body.NextCursor != want.next || body.Log.Pending != 5 {
+		if got != want.messages || body.NextCursor != epoch+"-"+want.next || body.Reset != want.reset || body.Log.Pending != 5 {
 			t.Errorf("%s: %q, %+v", want.query, got, body)
 		}
 	}
@@ -298,7 +317,7 @@ func FuzzParseEventsQuery(f *testing.F) {
 	f.Add("limit=1&limit=2;")
 	f.Fuzz(func(t *testing.T, raw string) {
 		q, err := parseEventsQuery(raw)
-		if err == nil && (q.limit < 1 || q.limit > maxEvents || q.cursor == "" && q.after != 0) {
+		if err == nil && (q.limit < 1 || q.limit > maxEvents || q.cursor != nil && q.cursor.String() == "") {
 			t.Fatalf("%q: %+v", raw, q)
 		}
 	})

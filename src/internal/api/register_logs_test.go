@@ -101,6 +101,22 @@ func TestLogsSayWhatTheyMissed(t *testing.T) {
 	}
 }
 
+// A rare record is found behind many that its level hides.
+func TestLogsOfARareLevel(t *testing.T) {
+	p := newProcess(t)
+	h := New(p, Settings{})
+	begin := getLogs(t, h, "").Cursor
+	for range 1000 {
+		p.Log.Info("x")
+	}
+	p.Log.Error("rare")
+	for _, query := range []string{"?level=error", "?level=error&cursor=" + begin} {
+		if got := getLogs(t, h, query); messages(got.Records) != "rare" {
+			t.Errorf("%s: %q", query, messages(got.Records))
+		}
+	}
+}
+
 func TestLogParameters(t *testing.T) {
 	h := New(newProcess(t), Settings{})
 	for _, tc := range []struct{ target, want string }{

@@ -19,17 +19,36 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
 
-func (s *service) events() (items []events.Item) {
+// item is an event as the API shows it.
+type item struct {
+	events.Event
+	Stored bool
+}
+
+func (s *service) events() (items []item) {
 	s.t.Helper()
 	_, body := s.get("/api/v1/events")
-	var answer struct{ Events []events.Item }
+	var answer struct{ Events []item }
 	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		s.t.Fatal(err)
 	}
 	return answer.Events
 }
 
-func kinds(items []events.Item) []events.Kind {
+// recorded are the events of a recorder that nobody serves.
+func recorded(t *testing.T, r *recorder) (items []item) {
+	t.Helper()
+	for shown := range r.events.Newest(10).All() {
+		var i item
+		if err := json.Unmarshal(shown.JSON, &i); err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, i)
+	}
+	return items
+}
+
+func kinds(items []item) []events.Kind {
 	var list []events.Kind
 	for _, item := range items {
 		list = append(list, item.Kind)
@@ -59,7 +78,7 @@ func TestEventsOfALife(t *testing.T) {
 		t.Errorf("livez: %d %s", code, body)
 	}
 	want := []events.Kind{events.Boot, events.ServiceStart, events.ConfigReload, events.ConfigReload, events.DataPartition}
-	var items []events.Item
+	var items []item
 	for len(items) < len(want) { // the last one comes with a beat of the main loop
 		items = s.events()
 	}
@@ -113,7 +132,7 @@ func TestEventsOutliveTheProcess(t *testing.T) {
 
 	second := launch(t, quick+data)
 	want := []events.Kind{events.Boot, events.ServiceStart, events.ServiceStop, events.StartRefused, events.ServiceStart}
-	var items []events.Item
+	var items []item
 	for len(items) < len(want) || !items[len(items)-1].Stored {
 		items = second.events()
 	}
@@ -134,7 +153,7 @@ func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 	r.watchdogPassed()
 	r.watchdogFailed(errors.New("loop/accept-http: no beat for 5.1 s, limit 4.0 s"))
 	got := []string{}
-	for _, item := range r.events.Newest(10) {
+	for _, item := range recorded(t, r) {
 		got = append(got, item.Fields["failures"]+" "+item.Message)
 	}
 	want := []string{
@@ -164,7 +183,7 @@ func TestFirewallEvents(t *testing.T) {
 		r.watchFirewall()
 	}
 	got := []string{}
-	for _, item := range r.events.Newest(10) {
+	for _, item := range recorded(t, r) {
 		got = append(got, string(item.Kind)+" "+string(item.Severity)+" "+item.Fields["state"]+": "+item.Message)
 	}
 	want := []string{

@@ -96,6 +96,13 @@ func (e Event) encode() []byte {
 	return payload
 }
 
+// item is the event as one that is not stored.
+func (e Event) item() Item {
+	item := newItem(e.Seq, e.encode(), false)
+	item.event = &e
+	return item
+}
+
 // cut shortens s to n bytes of valid UTF-8.
 func cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:min(len(s), n)], "")
