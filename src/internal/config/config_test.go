@@ -47,7 +47,8 @@ func TestGoodFiles(t *testing.T) {
 			},
 			MemoryBudget: 1 << 30,
 		},
-		Log: Log{Level: "error"}, Storage: Storage{Data: "/srv/data-1"},
+		Access: Access{Hosts: []string{"device.example.com", "_a"}},
+		Log:    Log{Level: "error"}, Storage: Storage{Data: "/srv/data-1"},
 	}
 	dotted := Default()
 	dotted.Server.Listen = []string{":80", "[::1]:8080"}
@@ -60,7 +61,7 @@ func TestGoodFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(got.Server, want.Server) || got.Log != want.Log || got.Storage != want.Storage {
+			if !reflect.DeepEqual(got.Server, want.Server) || !reflect.DeepEqual(got.Access, want.Access) || got.Log != want.Log || got.Storage != want.Storage {
 				t.Errorf("got  %+v %+v %+v\nwant %+v %+v %+v", got.Server, got.Log, got.Storage, want.Server, want.Log, want.Storage)
 			}
 		})
@@ -78,7 +79,7 @@ func TestLayersMergeKeyByKey(t *testing.T) {
 	}
 	vendor := write("vendor", "[server]\nlisten = [\":1\", \":2\"]\nmax_connections = 10\n")
 	admin := write("admin", "[server]\nlisten = [\":3\"]\n[log]\nlevel = \"warn\"\n")
-	c, err := Load([]Layer{{vendor, true}, {filepath.Join(dir, "missing"), true}, {admin, true}})
+	c, err := Load([]Layer{{Path: vendor, Optional: true}, {Path: filepath.Join(dir, "missing"), Optional: true}, {Path: admin, Optional: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,11 +117,11 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 // The schema, the defaults and the printed form belong together.
 func TestPrintedDefaultsReadBack(t *testing.T) {
 	c := Default()
-	again := &Config{origin: map[string]string{}}
+	again := &Config{origin: map[string]place{}}
 	if err := again.Merge("printed", []byte(c.TOML())); err != nil {
 		t.Fatalf("%v in\n%s", err, c.TOML())
 	}
-	if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log || again.Storage != c.Storage {
+	if !reflect.DeepEqual(again.Server, c.Server) || !reflect.DeepEqual(again.Access, c.Access) || again.Log != c.Log || again.Storage != c.Storage {
 		t.Errorf("got %+v %+v", again.Server, again.Log)
 	}
 	for _, k := range keys {
@@ -153,7 +154,7 @@ func FuzzParse(f *testing.F) {
 		if err := again.Merge("f", []byte(c.TOML())); err != nil {
 			t.Fatalf("%v in\n%s", err, c.TOML())
 		}
-		if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log || again.Storage != c.Storage {
+		if !reflect.DeepEqual(again.Server, c.Server) || !reflect.DeepEqual(again.Access, c.Access) || again.Log != c.Log || again.Storage != c.Storage {
 			t.Fatalf("%+v reads back as %+v", c, again)
 		}
 	})
@@ -169,7 +170,7 @@ func TestPackagedFileHoldsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := Default(); !reflect.DeepEqual(c.Server, d.Server) || c.Log != d.Log || c.Storage != d.Storage {
+	if d := Default(); !reflect.DeepEqual(c.Server, d.Server) || !reflect.DeepEqual(c.Access, d.Access) || c.Log != d.Log || c.Storage != d.Storage {
 		t.Errorf("file:     %+v %+v\ndefaults: %+v %+v", c.Server, c.Log, d.Server, d.Log)
 	}
 	for _, k := range keys {
