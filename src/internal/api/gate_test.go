@@ -79,7 +79,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 			blocked = append(blocked, w)
 			go func() {
 				defer close(w.freed)
-				h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+				h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
 			}()
 			<-w.stuck
 		}

@@ -84,7 +84,7 @@ func parseEventsQuery(raw string) (eventsQuery, error) {
 		"cursor": func(value string) error {
 			c, err := events.ParseCursor(value)
 			if err != nil {
-				return fmt.Errorf("%q %w; allowed is the next_cursor of an earlier answer, or 0", value, err)
+				return fmt.Errorf("%s %w; allowed is the next_cursor of an earlier answer, or 0", short(value), err)
 			}
 			q.cursor = &c
 			return nil

@@ -35,6 +35,7 @@ const (
 	ServiceStop   Kind = "service_stop"
 	StartRefused  Kind = "start_refused"
 	ConfigReload  Kind = "config_reload"
+	ConfigSkipped Kind = "config_skipped" // a start went on without a bad file
 	Watchdog      Kind = "watchdog"
 	AcceptFailed  Kind = "accept_failed"
 	DataPartition Kind = "data_partition"
