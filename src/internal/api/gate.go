@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 )
 
 const (
 	// An answer over a large store goes out as fast as its client reads. So many
-	// may be on their way, and so many of them to one source.
-	costlyAnswers = 8
-	costlyPerHost = 2
+	// may be on their way, and so many of them to one source (server.Source).
+	costlyAnswers   = 8
+	costlyPerSource = 2
 
 	// costlyPatience is what an answer has for itself; when a newcomer finds all
 	// places taken, the oldest answer that had more is cut off.
@@ -36,7 +38,8 @@ type holder struct {
 	cut    func()
 }
 
-// enter takes a place for an answer to the source. cut must end the answer soon,
+// enter takes a place for an answer to the source; "" is one without a limit of
+// its own. cut must end the answer soon,
 // and is called once at most. leave is nil when there is no place; full then
 // says whether there is one for nobody.
 func (g *gate) enter(source string, cut func()) (leave func(), full bool) {
@@ -48,7 +51,7 @@ func (g *gate) enter(source string, cut func()) (leave func(), full bool) {
 			own++
 		}
 	}
-	if own >= costlyPerHost && !g.makeWay(func(h *holder) bool { return h.source == source }) {
+	if source != "" && own >= costlyPerSource && !g.makeWay(func(h *holder) bool { return h.source == source }) {
 		return nil, false
 	}
 	if len(g.holders) >= costlyAnswers && !g.makeWay(func(*holder) bool { return true }) {
@@ -88,13 +91,17 @@ func (g *gate) limit(handler gin.HandlerFunc) gin.HandlerFunc {
 		control := http.NewResponseController(c.Writer)
 		// A deadline that has passed ends the write that hangs. Server and client
 		// then see a broken connection: part of the answer is out.
-		leave, full := g.enter(c.RemoteIP(), func() { _ = control.SetWriteDeadline(time.Now()) })
+		source := ""
+		if prefix, limited := server.Source(c.Request.Context()); limited {
+			source = prefix.String()
+		}
+		leave, full := g.enter(source, func() { _ = control.SetWriteDeadline(time.Now()) })
 		if leave != nil {
 			defer leave()
 			handler(c)
 			return
 		}
-		status, detail := http.StatusTooManyRequests, fmt.Sprintf("%d such answers are on their way to this address: read them first", costlyPerHost)
+		status, detail := http.StatusTooManyRequests, fmt.Sprintf("%d such answers are on their way to this address: read them first", costlyPerSource)
 		if full {
 			status, detail = http.StatusServiceUnavailable, fmt.Sprintf("%d such answers are on their way", costlyAnswers)
 		}

@@ -24,7 +24,7 @@ func TestGate(t *testing.T) {
 	}
 	var leave []func()
 	for i := range costlyAnswers {
-		l, _ := enter(i, fmt.Sprint("host ", i/costlyPerHost))
+		l, _ := enter(i, fmt.Sprint("host ", i/costlyPerSource))
 		if l == nil {
 			t.Fatalf("answer %d has no place", i)
 		}
@@ -74,7 +74,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	h := New(p, Settings{})
 	for _, path := range []string{"/api/v1/events?limit=1000", "/api/v1/logs?limit=1000"} {
 		var blocked []*stuckWriter
-		for range costlyPerHost {
+		for range costlyAnswers {
 			w := &stuckWriter{ResponseRecorder: httptest.NewRecorder(), stuck: make(chan struct{}), freed: make(chan struct{})}
 			blocked = append(blocked, w)
 			go func() {
@@ -84,7 +84,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 			<-w.stuck
 		}
 		w := do(h, "GET", path, nil)
-		wantProblem(t, w, http.StatusTooManyRequests, strings.TrimSuffix(path, "?limit=1000"))
+		wantProblem(t, w, http.StatusServiceUnavailable, strings.TrimSuffix(path, "?limit=1000"))
 		if w.Header().Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
@@ -97,8 +97,10 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 			t.Errorf("%s: who reads is answered %d", path, w.Code)
 		}
 		<-blocked[0].freed // cut off
-		close(blocked[1].deadline)
-		<-blocked[1].freed
+		for _, w := range blocked[1:] {
+			close(w.deadline)
+			<-w.freed
+		}
 		for _, w := range blocked {
 			if n := w.Body.Len(); n > 32<<10 {
 				t.Errorf("%s: %d bytes were made for a client that reads nothing", path, n)
