@@ -6,14 +6,14 @@ inherit core-image
 
 # The distro names packages here where the fragment raspberrypi-radio asks for them.
 GIN_EDGE_RADIO_PACKAGES ?= ""
-IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge gin-edge-data os-release ${GIN_EDGE_RADIO_PACKAGES}"
+IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge os-release ${GIN_EDGE_RADIO_PACKAGES} \
+    ${CORE_IMAGE_EXTRA_INSTALL}"
 IMAGE_FEATURES += "read-only-rootfs"
 # 10 MB of names for hardware that this device cannot have.
 BAD_RECOMMENDATIONS += "udev-hwdb"
 
 # The root file system is made once and copied into the slot as it is: a slot's content
-# and a later update are the same file.
-GIN_EDGE_ROOT_FSTYPE ?= "erofs-lz4hc"
+# and a later update are the same file. Its type, GIN_EDGE_ROOT_FSTYPE, is the distro's: the kernel has to know it, too.
 # MiB
 GIN_EDGE_SLOT_SIZE ?= "64"
 GIN_EDGE_DATA_SIZE ?= "64"
@@ -39,7 +39,7 @@ QB_KERNEL_ROOT ?= "PARTLABEL=root-a ro rootfstype=erofs rootwait"
 gin_edge_init() {
     ln -sf gin-edge-init ${IMAGE_ROOTFS}${base_sbindir}/init
 }
-ROOTFS_POSTPROCESS_COMMAND += "gin_edge_init"
+ROOTFS_POSTPROCESS_COMMAND += "${@bb.utils.contains('GIN_EDGE_PARTS', 'gin-edge-data', 'gin_edge_init', '', d)}"
 
 # No login: a locked root account and no prompt on any line.
 gin_edge_no_login() {

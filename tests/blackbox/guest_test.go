@@ -2,6 +2,7 @@ package blackbox
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,9 +14,13 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/tests/vm"
 )
 
+// What a product may have chosen otherwise, see meta-gin-edge/README.md.
+var (
+	unitFlag = flag.String("unit", "gin-edged.service", "the `name` of the service's unit in a guest: GIN_EDGE_UNIT")
+	dataFlag = flag.String("data", "/data", "the mount `point` of a guest's data partition: GIN_EDGE_DATA_DIR")
+)
+
 const (
-	unit       = "gin-edged.service"
-	lastLayer  = "/data/gin-edge/gin-edged.toml"
 	guestFile  = "/run/blackbox.toml"
 	runtimeDir = "/run/gin-edge"
 
@@ -66,6 +71,7 @@ func (g *guestControl) write(t *testing.T, path, text string) {
 
 func (g *guestControl) writeConfig(t *testing.T, text string) string {
 	t.Helper()
+	lastLayer := *dataFlag + "/gin-edge/gin-edged.toml"
 	if text == "" {
 		g.Run(t, "rm -f "+lastLayer)
 		return lastLayer
@@ -98,20 +104,20 @@ func number(t *testing.T, text string) float64 {
 
 func (g *guestControl) show(t *testing.T, property string) string {
 	t.Helper()
-	return g.Run(t, "systemctl show -P "+property+" "+unit)
+	return g.Run(t, "systemctl show -P "+property+" "+*unitFlag)
 }
 
 func (g *guestControl) beginStop(t *testing.T) {
 	t.Helper()
-	g.Run(t, "systemctl stop --no-block "+unit)
+	g.Run(t, "systemctl stop --no-block "+*unitFlag)
 }
 
 func (g *guestControl) exitStatus(t *testing.T) int {
 	t.Helper()
 	// Waits for the job that beginStop has queued; nothing is left to do then.
-	g.Run(t, "systemctl stop "+unit)
+	g.Run(t, "systemctl stop "+*unitFlag)
 	if result := g.show(t, "Result"); result != "success" {
-		t.Errorf("systemd says about the end of %s: %s", unit, result)
+		t.Errorf("systemd says about the end of %s: %s", *unitFlag, result)
 	}
 	if code := g.show(t, "ExecMainCode"); code != "1" { // CLD_EXITED
 		t.Errorf("ExecMainCode is %s: the daemon did not exit by itself", code)
@@ -121,12 +127,12 @@ func (g *guestControl) exitStatus(t *testing.T) int {
 
 func (g *guestControl) start(t *testing.T) {
 	t.Helper()
-	g.Run(t, "systemctl start "+unit)
+	g.Run(t, "systemctl start "+*unitFlag)
 }
 
 func (g *guestControl) logged(t *testing.T, text string) bool {
 	t.Helper()
-	_, status := g.Try(t, "journalctl -b -q --no-pager -o export -u "+unit+" | grep -qaF -e "+quote(text))
+	_, status := g.Try(t, "journalctl -b -q --no-pager -o export -u "+*unitFlag+" | grep -qaF -e "+quote(text))
 	return status == 0
 }
 

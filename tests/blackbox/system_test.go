@@ -39,7 +39,7 @@ func TestSecurityLevel(t *testing.T) {
 	if _, status := g.Try(t, "command -v systemd-analyze"); status != 0 {
 		t.Skip("this guest has no systemd-analyze")
 	}
-	output, status := g.Try(t, "systemd-analyze security --no-pager --threshold=13 "+unit)
+	output, status := g.Try(t, "systemd-analyze security --no-pager --threshold=13 "+*unitFlag)
 	if status != 0 {
 		t.Errorf("more exposed than 1.3:\n%s", output)
 	}
@@ -53,12 +53,12 @@ func TestSystemctlReload(t *testing.T) {
 	configure(t, limitConfig(121))
 	pid := g.pid(t)
 	g.writeConfig(t, limitConfig(122))
-	g.Run(t, "systemctl reload "+unit)
+	g.Run(t, "systemctl reload "+*unitFlag)
 	if limit := status(t).Connections.Limit; limit != 122 {
 		t.Errorf("systemctl reload has returned, max_connections is %d", limit)
 	}
 	path := g.writeConfig(t, "[server]\nmax_bdoy_bytes = 1\n")
-	if output, status := g.Try(t, "systemctl reload "+unit); status == 0 {
+	if output, status := g.Try(t, "systemctl reload "+*unitFlag); status == 0 {
 		t.Errorf("systemctl reload takes a bad file for a success: %s", output)
 	}
 	if !g.logged(t, path+":2: key server.max_bdoy_bytes: unknown key") {
@@ -76,7 +76,7 @@ func TestRestartRefusesNothing(t *testing.T) {
 	before := status(t).Service.PID
 	p := startProber(t)
 	for range 2 {
-		g.Run(t, "systemctl restart "+unit)
+		g.Run(t, "systemctl restart "+*unitFlag)
 	}
 	p.wantNoError(t, "the service restarted")
 	if after := status(t).Service.PID; after == before {
@@ -116,7 +116,7 @@ func TestHang(t *testing.T) {
 		t.Error("the journal does not hold the result watchdog")
 	}
 	// Where the time went, by the guest's clock.
-	record, _ := g.Try(t, "journalctl -b -q --no-pager -o short-monotonic -t systemd -u "+unit+" | tail -n 8")
+	record, _ := g.Try(t, "journalctl -b -q --no-pager -o short-monotonic -t systemd -u "+*unitFlag+" | tail -n 8")
 	t.Logf("SIGSTOP at %.1f, 200 at %.1f: %.1f s\n%s", begin, now.UptimeSeconds, took, record)
 	switch {
 	case took <= limit:

@@ -8,6 +8,8 @@ from kas.kasusererror import KasUserError
 from kas.repos import Repo
 
 SUFFIXES = {".yml", ".yaml", ".json"}
+# The names of distros and targets that this repository has: the firmware's, and the sample product's of the lab.
+OURS = ("gin-edge", "acme")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -51,14 +53,14 @@ def load(file, faults):
 
 
 def merge(parts, root, label, faults):
-    """What kas builds from a colon-separated list of files, and whether it can."""
+    """What kas builds from a colon-separated list of files, and whether it can; the configuration, or None."""
     # kas asks git for the top folder of the includes; a copy under test need not be a repository.
     Repo.get_root_path = staticmethod(lambda path, fallback=True: str(root))
     try:
         config, missing = IncludeHandler([str(p) for p in parts]).get_config()
     except (KasUserError, OSError) as e:
         faults.append(f"{label}: {e}; " + "; ".join(MESSAGES.take()))
-        return
+        return None
     faults += [f"{label}: {m}" for m in MESSAGES.take()]
     faults += [f"{label}: includes a file of the repository {m}, which this check cannot see" for m in missing]
 
@@ -68,10 +70,10 @@ def merge(parts, root, label, faults):
     targets = config.get("target") or []
     for target in [targets] if isinstance(targets, str) else targets:
         recipe = target.split(":")[-1]
-        if recipe.startswith("gin-edge") and not list(root.glob(f"**/recipes-*/*/{recipe}*.bb")):
+        if recipe.startswith(OURS) and not list(root.glob(f"**/recipes-*/*/{recipe}*.bb")):
             faults.append(f"{label}: key target: no recipe {recipe} in this repository")
     distro = str(config.get("distro"))
-    if distro.startswith("gin-edge") and not (root / f"conf/distro/{distro}.conf").is_file():
+    if distro.startswith(OURS) and not list(root.glob(f"**/conf/distro/{distro}.conf")):
         faults.append(f"{label}: key distro: no conf/distro/{distro}.conf")
 
     overrides = config.get("overrides", {}).get("repos", {})
@@ -89,3 +91,4 @@ def merge(parts, root, label, faults):
             for layer in repo.get("layers") or {}:
                 if not (root / layer / "conf/layer.conf").is_file():
                     faults.append(f"{label}: repos.{name}.layers.{layer}: {pathlib.Path(layer, 'conf/layer.conf')} does not exist")
+    return config

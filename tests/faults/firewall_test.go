@@ -235,11 +235,86 @@ func TestFirewallFirst(t *testing.T) {
 	if loaded >= network {
 		t.Errorf("the rules were loaded at %d us, systemd-networkd started at %d us", loaded, network)
 	}
+	// A product's own rules would remove ours.
+	after := strings.Fields(m.Run(t, "systemctl show -P After gin-edge-firewall.service"))
+	if !slices.Contains(after, "iptables.service") || !slices.Contains(after, "ip6tables.service") {
+		t.Errorf("not after the services of iptables: %v", after)
+	}
 	for property, unit := range map[string]string{"After": "systemd-networkd.service", "Requires": "systemd-networkd.service"} {
 		if units := m.Run(t, "systemctl show -P "+property+" "+unit); !slices.Contains(strings.Fields(units), "gin-edge-firewall.service") {
 			t.Errorf("%s=%s of %s has no gin-edge-firewall.service", property, units, unit)
 		}
 	}
+}
+
+// Any network manager waits for the rules, and does not start without: stand-ins
+// for those that the image does not have.
+func TestFirewallManagers(t *testing.T) {
+	r := begin(t, "other network managers", "rules that cannot be loaded")
+	m := running(t)
+	if targets := m.Run(t, "systemctl show -P WantedBy gin-edge-firewall.service"); !slices.Contains(strings.Fields(targets), "sysinit.target") {
+		t.Errorf("without a network manager nobody starts the firewall: WantedBy=%s", targets)
+	}
+	managers := []string{"NetworkManager", "connman", "dhcpcd", "networking"}
+	for _, manager := range managers {
+		m.Run(t, fmt.Sprintf("test $(systemctl show -P LoadState %[1]s.service) = not-found && "+
+			"printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n' >/run/systemd/system/%[1]s.service", manager))
+	}
+	m.Run(t, "systemctl daemon-reload")
+	const declaration = "/usr/lib/gin-edge/firewall.d/gin-edged-http.conf"
+	m.Run(t, "echo 'port tcp none' >/run/broken && mount --bind /run/broken "+declaration)
+	if output, status := m.Try(t, "systemctl restart gin-edge-firewall.service"); status == 0 {
+		t.Errorf("the restart succeeds: %s", output)
+	}
+	for _, manager := range managers {
+		for _, property := range []string{"After", "Requires"} {
+			if units := m.Run(t, "systemctl show -P "+property+" "+manager+".service"); !slices.Contains(strings.Fields(units), "gin-edge-firewall.service") {
+				t.Errorf("%s=%s of %s has no gin-edge-firewall.service", property, units, manager)
+			}
+		}
+		if output, status := m.Try(t, "systemctl start "+manager+".service"); status == 0 {
+			t.Errorf("%s starts without rules: %s", manager, output)
+		}
+	}
+	m.Run(t, "umount "+declaration+" && systemctl reset-failed")
+	for _, manager := range managers {
+		m.Run(t, fmt.Sprintf("systemctl start %[1]s.service && systemctl stop %[1]s.service && rm /run/systemd/system/%[1]s.service", manager))
+	}
+	m.Run(t, "systemctl daemon-reload && systemctl start systemd-networkd.service")
+	m.wait200(t, time.Minute)
+	r.cause = "none starts"
+	m.wantHealthy(t)
+}
+
+// The rules of a product stay when ours are loaded again, and ours are there once.
+func TestFirewallBesideOthers(t *testing.T) {
+	r := begin(t, "firewall beside others' rules", "two reloads")
+	m := running(t)
+	rules := []string{"INPUT -p udp -m udp --dport 51820 -j ACCEPT", "FORWARD -i br0 -j ACCEPT", "OUTPUT -p tcp -m tcp --dport 9 -j DROP"}
+	each := func(action string) {
+		t.Helper()
+		for _, tool := range []string{"iptables", "ip6tables"} {
+			for _, rule := range rules {
+				m.Run(t, tool+" -w "+action+" "+rule)
+			}
+		}
+	}
+	each("-A")
+	m.Run(t, "systemctl reload gin-edge-firewall.service && systemctl reload gin-edge-firewall.service")
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		table := "\n" + m.Run(t, tool+" -w -S") + "\n"
+		for _, rule := range append(slices.Clone(rules), "INPUT -j GIN-EDGE-INPUT") {
+			if count := strings.Count(table, "\n-A "+rule+"\n"); count != 1 {
+				t.Errorf("%s has %d times %q:%s", tool, count, rule, table)
+			}
+		}
+	}
+	if output, status := m.Try(t, "gin-edge-firewall status"); status != 0 {
+		t.Errorf("gin-edge-firewall status: %s", output)
+	}
+	each("-D")
+	r.cause = "theirs and ours are there"
+	m.wantHealthy(t)
 }
 
 // Rules that the kernel does not take close the network; the device says why and

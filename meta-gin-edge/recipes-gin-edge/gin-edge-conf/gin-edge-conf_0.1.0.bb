@@ -1,10 +1,10 @@
 SUMMARY = "Default configuration, sockets and open ports of gin-edged"
 DESCRIPTION = "What a product replaces: the sockets that systemd holds for the service, \
 what the packet filter opens of them, and its built-in configuration."
-HOMEPAGE = "https://github.com/meta-gin-edge/meta-gin-edge"
 SECTION = "net"
-LICENSE = "MIT"
-LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+
+require recipes-gin-edge/gin-edge-files.inc
+
 CVE_PRODUCT = "meta-gin-edge:gin-edged"
 
 SRC_URI = "\
@@ -12,14 +12,6 @@ SRC_URI = "\
     file://gin-edged-http.socket \
     file://gin-edged.toml \
 "
-S = "${UNPACKDIR}"
-
-inherit allarch systemd features_check
-
-REQUIRED_DISTRO_FEATURES = "systemd"
-
-do_configure[noexec] = "1"
-do_compile[noexec] = "1"
 
 do_install() {
     install -D -m 0644 ${S}/gin-edged-http.socket ${D}${systemd_system_unitdir}/gin-edged-http.socket

@@ -1,27 +1,19 @@
 SUMMARY = "Where the journal of a gin-edge device is kept"
 DESCRIPTION = "GIN_EDGE_LOG_PROFILE chooses: volatile (in RAM, bounded) or persistent (on the data partition, \
 bounded by size and by free space)."
-HOMEPAGE = "https://github.com/meta-gin-edge/meta-gin-edge"
 SECTION = "base"
-LICENSE = "MIT"
-LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
-CVE_PRODUCT = "meta-gin-edge:gin-edge-journal"
+
+require recipes-gin-edge/gin-edge-files.inc
 
 SRC_URI = "\
     file://persistent.conf \
     file://var-volatile-log-journal.mount \
     file://volatile.conf \
 "
-S = "${UNPACKDIR}"
-
-inherit allarch systemd features_check
-
-REQUIRED_DISTRO_FEATURES = "systemd"
 
 GIN_EDGE_LOG_PROFILE ?= "volatile"
-
-do_configure[noexec] = "1"
-do_compile[noexec] = "1"
+# What mounts GIN_EDGE_DATA_DIR: our part, or a package of the product's own.
+VIRTUAL-RUNTIME_gin-edge-data ?= "${@bb.utils.filter('GIN_EDGE_PARTS', 'gin-edge-data', d)}"
 
 do_install() {
     case "${GIN_EDGE_LOG_PROFILE}" in
@@ -30,9 +22,13 @@ do_install() {
     esac
     install -D -m 0644 ${S}/${GIN_EDGE_LOG_PROFILE}.conf ${D}${systemd_unitdir}/journald.conf.d/20-gin-edge.conf
     if [ ${GIN_EDGE_LOG_PROFILE} = persistent ]; then
+        [ -n "${VIRTUAL-RUNTIME_gin-edge-data}" ] || bbfatal "GIN_EDGE_LOG_PROFILE is \"persistent\", but nothing mounts \
+${GIN_EDGE_DATA_DIR}, where the journal would be: add gin-edge-data to GIN_EDGE_PARTS, or name in \
+VIRTUAL-RUNTIME_gin-edge-data the package of yours that brings ${GIN_EDGE_DATA_MOUNT} or its line in ${sysconfdir}/fstab"
         install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/var-volatile-log-journal.mount
     fi
 }
 
 FILES:${PN} += "${systemd_unitdir}/journald.conf.d ${systemd_system_unitdir}"
+RDEPENDS:${PN} = "${@d.getVar('VIRTUAL-RUNTIME_gin-edge-data') if d.getVar('GIN_EDGE_LOG_PROFILE') == 'persistent' else ''}"
 SYSTEMD_SERVICE:${PN} = "${@'var-volatile-log-journal.mount' if d.getVar('GIN_EDGE_LOG_PROFILE') == 'persistent' else ''}"

@@ -15,11 +15,12 @@ FILESEXTRAPATHS:prepend := "${THISDIR}/../../../:"
 GO_IMPORT = "github.com/meta-gin-edge/meta-gin-edge/src"
 SRC_URI += "\
     file://src;subdir=${BP}/src/github.com/meta-gin-edge/meta-gin-edge \
-    file://20-gin-edge-firewall.preset \
     file://gin-edge-firewall.service \
     file://gin-edge.sysusers \
     file://gin-edged.service \
 "
+
+require recipes-gin-edge/gin-edge-product.inc
 
 inherit go-mod go-mod-update-modules systemd useradd features_check
 
@@ -42,8 +43,8 @@ GOPROXY:task-compile = "off"
 do_install() {
     install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edged ${D}${bindir}/gin-edged
     install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edge-firewall ${D}${sbindir}/gin-edge-firewall
-    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${UNPACKDIR}/gin-edged.service ${UNPACKDIR}/gin-edge-firewall.service
-    install -D -m 0644 -t ${D}${systemd_unitdir}/system-preset ${UNPACKDIR}/20-gin-edge-firewall.preset
+    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${UNPACKDIR}/gin-edge-firewall.service
+    install -D -m 0644 ${UNPACKDIR}/gin-edged.service ${D}${systemd_system_unitdir}/${GIN_EDGE_UNIT}
     install -D -m 0644 ${UNPACKDIR}/gin-edge.sysusers ${D}${nonarch_libdir}/sysusers.d/gin-edge.conf
 }
 
@@ -51,16 +52,16 @@ do_install() {
 PACKAGE_BEFORE_PN = "${PN}-units ${PN}-firewall"
 VIRTUAL-RUNTIME_gin-edge-units ?= "gin-edge-units"
 VIRTUAL-RUNTIME_gin-edge-conf ?= "gin-edge-conf"
-FILES:${PN}-units = "${systemd_system_unitdir}/gin-edged.service"
-FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service ${systemd_unitdir}/system-preset"
+FILES:${PN}-units = "${systemd_system_unitdir}/${GIN_EDGE_UNIT}"
+FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service"
 FILES:${PN} += "${nonarch_libdir}/sysusers.d"
 RDEPENDS:${PN}-firewall = "iptables iptables-modules"
 RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
 # A kernel that has them built in has no such packages.
-RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit"
+RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit kernel-module-xt-tcpudp"
 
 SYSTEMD_PACKAGES = "${PN}-units ${PN}-firewall"
-SYSTEMD_SERVICE:${PN}-units = "gin-edged.service"
+SYSTEMD_SERVICE:${PN}-units = "${GIN_EDGE_UNIT}"
 SYSTEMD_SERVICE:${PN}-firewall = "gin-edge-firewall.service"
 
 # A read-only root has no first-boot sysusers run: the account is made at build time.

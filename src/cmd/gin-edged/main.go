@@ -51,6 +51,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(flags.Output(), "Usage: gin-edged [options]\n\nServes the device API until SIGTERM; SIGHUP reloads the configuration.\n"+
 			"Without -config it reads those of these files that exist, a later one wins:\n")
 		for _, layer := range layers {
+			if layer.OnData {
+				fmt.Fprintf(flags.Output(), "  DATA%s, where those above set storage.data to DATA\n", layer.Path)
+				continue
+			}
 			fmt.Fprintf(flags.Output(), "  %s\n", layer.Path)
 		}
 		fmt.Fprintf(flags.Output(), "\nOptions:\n")

@@ -399,7 +399,8 @@ func TestStartFailures(t *testing.T) {
 func dataLayer(t *testing.T, text string) config.Layer {
 	t.Helper()
 	dir := t.TempDir()
-	l := config.DataLayer(filepath.Join(dir, "gin-edged.toml"))
+	l := config.DefaultLayers()[3]
+	l.OnData, l.Path, l.Good = false, filepath.Join(dir, "gin-edged.toml"), filepath.Join(dir, "state/good")
 	if err := os.Mkdir(filepath.Dir(l.Good), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ const (
 // the log of critical events.
 type recorder struct {
 	log     *logrus.Logger
-	labels  *strings.Replacer // of the layers of the configuration
+	label   func(string) string // see config.Labels
 	device  *device.Reader
 	events  *events.Log
 	monitor *storage.Monitor
@@ -45,8 +45,8 @@ type recorder struct {
 	failures int
 }
 
-func newRecorder(log *logrus.Logger, reader *device.Reader, labels *strings.Replacer) *recorder {
-	r := &recorder{log: log, labels: labels, device: reader}
+func newRecorder(log *logrus.Logger, reader *device.Reader, label func(string) string) *recorder {
+	r := &recorder{log: log, label: label, device: reader}
 	bootID, _ := reader.BootID() // "": one of /proc is not readable, and says so elsewhere
 	r.events = events.New(events.Options{
 		BootID: bootID,
@@ -201,7 +201,7 @@ func (r *recorder) startRefused(err error) {
 
 // public is a text for the API, in which the files of the configuration have
 // their labels and not their paths. The journal has those.
-func (r *recorder) public(text string) string { return r.labels.Replace(text) }
+func (r *recorder) public(text string) string { return r.label(text) }
 
 func (r *recorder) skipped(s config.Skipped) {
 	r.events.Record(events.Event{Kind: events.ConfigSkipped, Severity: events.Error,

@@ -94,6 +94,39 @@ func TestLayersMergeKeyByKey(t *testing.T) {
 	}
 }
 
+// The last layer is where the layers before it say that the data partition is.
+func TestLayerOnTheDataPartition(t *testing.T) {
+	dir := t.TempDir()
+	first, data := filepath.Join(dir, "first"), filepath.Join(dir, "data_1")
+	last := data + "/gin-edge/gin-edged.toml"
+	if err := os.MkdirAll(filepath.Dir(last), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// What it says of itself leads to no further file.
+	if err := os.WriteFile(last, []byte("[log]\nlevel = \"warn\"\n[storage]\ndata = \"/elsewhere\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		first, level string
+		sources      []string
+	}{
+		{"", "info", []string{first}},
+		{"[storage]\ndata = \"" + dir + "/absent\"\n", "info", []string{first}},
+		{"[storage]\ndata = \"" + data + "\"\n", "warn", []string{first, last}},
+	} {
+		if err := os.WriteFile(first, []byte(tc.first), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load([]Layer{{Path: first}, {Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Log.Level != tc.level || !reflect.DeepEqual(c.Sources, tc.sources) {
+			t.Errorf("after %q: level %s, sources %v; want %s, %v", tc.first, c.Log.Level, c.Sources, tc.level, tc.sources)
+		}
+	}
+}
+
 func TestFilesThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	large := filepath.Join(dir, "large")

@@ -118,7 +118,6 @@ func choice(name string, choices []string, field func(*Config) *string) key {
 // mountPoint takes "" or a path as /proc/self/mountinfo has it: absolute, clean
 // and without characters that are escaped there.
 func mountPoint(name string, field func(*Config) *string) key {
-	const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./"
 	return key{
 		name: name,
 		set: func(c *Config, value any) error {
@@ -126,7 +125,7 @@ func mountPoint(name string, field func(*Config) *string) key {
 			if !ok {
 				return wrongType(value, "a string")
 			}
-			if s != "" && (len(s) < 2 || len(s) > maxPath || path.Clean(s) != s || s[0] != '/' || strings.Trim(s, bare) != "") {
+			if s != "" && (len(s) < 2 || len(s) > maxPath || path.Clean(s) != s || s[0] != '/' || strings.Trim(s, mountCharacters) != "") {
 				return fmt.Errorf(`%s is not a mount point: "", or an absolute path like "/data" of letters, digits and - _ . /, without .. or a / at its end`, quote(s))
 			}
 			*field(c) = s
@@ -199,6 +198,8 @@ func formatStrings(list []string) string {
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
+
+const mountCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./"
 
 // maxPath leaves room below PATH_MAX for the names of the service's own files.
 const maxPath = 1024

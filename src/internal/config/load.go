@@ -21,8 +21,12 @@ type Layer struct {
 	Path     string
 	Optional bool // a missing file is no error
 
+	// OnData: Path and Good are below the mount point that the layers before this
+	// one set storage.data to. Without one there is no such layer.
+	OnData bool
+
 	// Good is where the last good copy of the file is kept, "" for a file in which
-	// a start accepts no mistake. A file on the data partition has one: it is not
+	// a start accepts no mistake. The file on the data partition has one: it is not
 	// part of the system that was tested, an update may know other keys than it,
 	// and a start that it refuses is refused for good on a device without a login.
 	Good string
@@ -36,37 +40,76 @@ type Layer struct {
 }
 
 // DefaultLayers are the files of an installed system: the vendor's defaults,
-// the administrator's, and those on the data partition. The service may write
-// only in the folder that holds the copy: not its own configuration.
+// what the package of the data partition says of it, the administrator's file,
+// and the one on the data partition. Beside that one the service may write in the
+// folder of the copy alone: not its own configuration.
 func DefaultLayers() []Layer {
 	return []Layer{
 		{Path: "/usr/lib/gin-edge/gin-edged.toml", Optional: true, Label: "vendor/gin-edged.toml"},
+		{Path: "/usr/lib/gin-edge/gin-edge-data.toml", Optional: true, Label: "vendor/gin-edge-data.toml"},
 		{Path: "/etc/gin-edge/gin-edged.toml", Optional: true, Label: "etc/gin-edged.toml"},
-		DataLayer("/data/gin-edge/gin-edged.toml"),
+		{Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true, Good: "/gin-edge/state/gin-edged.toml.good", Label: "data/gin-edged.toml"},
 	}
 }
 
-// DataLayer is a file on a data partition. Its last good copy is in the folder
-// state beside it, which is the service's.
-func DataLayer(path string) Layer {
-	folder, name := filepath.Split(path)
-	return Layer{Path: path, Optional: true, Good: filepath.Join(folder, "state", name+".good"), Label: "data/" + name}
+func (l Layer) label() string {
+	if l.Label == "" {
+		return filepath.Base(l.Path)
+	}
+	return l.Label
 }
 
-// Labels replaces the paths of the layers in a text by their labels.
-func Labels(layers []Layer) *strings.Replacer {
+// below is the layer at its place under the mount point.
+func (l Layer) below(data string) Layer {
+	l.Path = data + l.Path
+	if l.Good != "" {
+		l.Good = data + l.Good
+	}
+	return l
+}
+
+// Labels returns a function that replaces the paths of the layers in a text by
+// their labels.
+func Labels(layers []Layer) func(string) string {
 	var pairs []string
 	for _, l := range layers {
-		label := l.Label
-		if label == "" {
-			label = filepath.Base(l.Path)
+		if l.OnData {
+			continue
 		}
 		if l.Good != "" {
-			pairs = append(pairs, l.Good, label+".good") // before what it may begin with
+			pairs = append(pairs, l.Good, l.label()+".good") // may begin with the path
 		}
-		pairs = append(pairs, l.Path, label)
+		pairs = append(pairs, l.Path, l.label())
 	}
-	return strings.NewReplacer(pairs...)
+	whole := strings.NewReplacer(pairs...)
+	return func(text string) string {
+		// First, since /etc/gin-edge/… ends like a path below a mount point.
+		text = whole.Replace(text)
+		for _, l := range layers {
+			if l.OnData {
+				text = replaceBelow(text, l.Good, l.label()+".good")
+				text = replaceBelow(text, l.Path, l.label())
+			}
+		}
+		return text
+	}
+}
+
+// replaceBelow replaces a path that ends as given, whatever the mount point.
+func replaceBelow(text, end, label string) string {
+	if end == "" {
+		return text
+	}
+	for from := 0; ; {
+		i := strings.Index(text[from:], end)
+		if i < 0 {
+			return text
+		}
+		i += from
+		begin := len(strings.TrimRight(text[:i], mountCharacters))
+		text = text[:begin] + label + text[i+len(end):]
+		from = begin + len(label)
+	}
 }
 
 // Skipped is a layer that a start has passed over.
@@ -115,6 +158,12 @@ func LoadStart(ctx context.Context, layers []Layer) (*Config, error) {
 func load(ctx context.Context, layers []Layer, starting bool) (*Config, error) {
 	c := Default()
 	for i, layer := range layers {
+		if layer.OnData {
+			if c.Storage.Data == "" {
+				continue
+			}
+			layer = layer.below(c.Storage.Data)
+		}
 		lenient := starting && layer.Good != ""
 		if lenient && i > 0 {
 			// What is wrong with the layers below is not this one's fault.

@@ -28,7 +28,7 @@ func dataLayers(t *testing.T, text string) []Layer {
 	if err := os.Mkdir(filepath.Join(dir, "state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	data := DataLayer(filepath.Join(dir, "data.toml"))
+	data := Layer{Path: filepath.Join(dir, "data.toml"), Optional: true, Good: filepath.Join(dir, "state/data.toml.good")}
 	write(t, data.Path, text)
 	return []Layer{{Path: filepath.Join(dir, "etc")}, data}
 }
@@ -282,9 +282,45 @@ func TestMessagesAreShort(t *testing.T) {
 }
 
 func TestLabels(t *testing.T) {
-	layers := append(DefaultLayers(), Layer{Path: "/tmp/x/c.toml"})
-	got := Labels(layers).Replace("/data/gin-edge/gin-edged.toml:2: a; /data/gin-edge/state/gin-edged.toml.good; /etc/gin-edge/gin-edged.toml; open /usr/lib/gin-edge/gin-edged.toml; /tmp/x/c.toml:1")
-	if got != "data/gin-edged.toml:2: a; data/gin-edged.toml.good; etc/gin-edged.toml; open vendor/gin-edged.toml; c.toml:1" {
+	label := Labels(append(DefaultLayers(), Layer{Path: "/tmp/x/c.toml"}))
+	for text, want := range map[string]string{
+		"/data/gin-edge/gin-edged.toml:2: a": "data/gin-edged.toml:2: a",
+		"open /srv/data-1/gin-edge/gin-edged.toml: x; its copy /srv/data-1/gin-edge/state/gin-edged.toml.good is": "open data/gin-edged.toml: x; its copy data/gin-edged.toml.good is",
+		"/etc/gin-edge/gin-edged.toml":                                           "etc/gin-edged.toml",
+		"/usr/lib/gin-edge/gin-edged.toml, /usr/lib/gin-edge/gin-edge-data.toml": "vendor/gin-edged.toml, vendor/gin-edge-data.toml",
+		"/tmp/x/c.toml:1: key a: b":                                              "c.toml:1: key a: b",
+		"nothing":                                                                "nothing",
+	} {
+		if got := label(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// The copy of a file below the mount point is kept below it, too.
+func TestLastGoodCopyBelowTheMountPoint(t *testing.T) {
+	dir := t.TempDir()
+	first := filepath.Join(dir, "first")
+	write(t, first, "[storage]\ndata = \""+dir+"\"\n")
+	layers := append([]Layer{{Path: first}}, DefaultLayers()[3])
+	if err := os.MkdirAll(filepath.Join(dir, "gin-edge/state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "gin-edge/gin-edged.toml")
+	write(t, file, "log.level = \"warn\"")
+	c, err := LoadStart(t.Context(), layers)
+	if err != nil || c.Log.Level != "warn" {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if err := c.KeepCopies(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "log.level =")
+	c, err = LoadStart(t.Context(), layers)
+	if err != nil || c.Log.Level != "warn" || len(c.Skipped) != 1 || c.Skipped[0].Copy != filepath.Join(dir, "gin-edge/state/gin-edged.toml.good") {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if got := Labels(layers)(c.Skipped[0].String()); strings.Contains(got, dir) || !strings.HasPrefix(got, "data/gin-edged.toml:1: ") {
 		t.Error(got)
 	}
 }

@@ -25,8 +25,8 @@ type FirewallState string
 // The states.
 const (
 	FirewallNone    FirewallState = "none"     // the device has none of ours
-	FirewallInForce FirewallState = "in-force" // as declared
-	FirewallClosed  FirewallState = "closed"   // the rules were refused: all that comes in is dropped
+	FirewallInForce FirewallState = "in-force" // as declared, in each address family that the kernel has
+	FirewallClosed  FirewallState = "closed"   // the rules of a family were refused: all that comes in over it is dropped
 	FirewallFailed  FirewallState = "failed"   // nor could it be closed, or nobody knows
 )
 

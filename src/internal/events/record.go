@@ -40,6 +40,7 @@ const (
 	AcceptFailed  Kind = "accept_failed"
 	DataPartition Kind = "data_partition"
 	Firewall      Kind = "firewall"
+	Crowded       Kind = "crowded"   // connections are refused or cut off
 	EventLog      Kind = "event_log" // what this log has to say of itself
 )
 

@@ -107,38 +107,81 @@ func parseLine(words []string) (Declaration, error) {
 	default:
 		return d, fmt.Errorf("%q is not a declaration: socket or port", keyword)
 	}
-	for len(rest) > 0 {
-		option := rest[0]
-		rest = rest[1:]
-		switch option {
-		case "from":
-			n := 0
-			for n < len(rest) && rest[n] != "rate" && rest[n] != "from" {
-				prefix, err := parseNetwork(rest[n])
-				if err != nil {
-					return d, err
-				}
-				d.From = append(d.From, prefix)
-				n++
-			}
-			if n == 0 {
-				return d, errors.New(`"from" is followed by networks, like 192.168.0.0/16 fd00::/8`)
-			}
-			rest = rest[n:]
-		case "rate":
-			if len(rest) == 0 {
-				return d, errors.New(`"rate" is followed by a number of connections in a second`)
-			}
-			rate, err := strconv.Atoi(rest[0])
-			if err != nil || rate < 1 || rate > maxRate {
-				return d, fmt.Errorf("rate %q is not a number of connections in a second, 1 to %d", rest[0], maxRate)
-			}
-			d.Rate, rest = rate, rest[1:]
-		default:
-			return d, fmt.Errorf("%q is not expected here: from or rate", option)
-		}
+	err := parseOptions(&d, rest)
+	return d, err
+}
+
+// option may stand behind the port of a declaration: its name, and words up to
+// the next name.
+type option struct {
+	name string
+	most int // how many words it takes; 0: any number
+	read func(d *Declaration, words []string) error
+}
+
+var options = []option{
+	{"from", 0, readFrom},
+	{"rate", 1, readRate},
+}
+
+func optionNamed(word string) (option, bool) {
+	i := slices.IndexFunc(options, func(o option) bool { return o.name == word })
+	if i < 0 {
+		return option{}, false
 	}
-	return d, nil
+	return options[i], true
+}
+
+func parseOptions(d *Declaration, words []string) error {
+	for len(words) > 0 {
+		o, ok := optionNamed(words[0])
+		if !ok {
+			names := make([]string, 0, len(options))
+			for _, o := range options {
+				names = append(names, o.name)
+			}
+			return fmt.Errorf("%q is not expected here: %s", words[0], strings.Join(names, " or "))
+		}
+		words = words[1:]
+		n := 0
+		for n < len(words) && (o.most == 0 || n < o.most) {
+			if _, next := optionNamed(words[n]); next {
+				break
+			}
+			n++
+		}
+		if err := o.read(d, words[:n]); err != nil {
+			return err
+		}
+		words = words[n:]
+	}
+	return nil
+}
+
+func readFrom(d *Declaration, words []string) error {
+	if len(words) == 0 {
+		return errors.New(`"from" is followed by networks, like 192.168.0.0/16 fd00::/8`)
+	}
+	for _, word := range words {
+		prefix, err := parseNetwork(word)
+		if err != nil {
+			return err
+		}
+		d.From = append(d.From, prefix)
+	}
+	return nil
+}
+
+func readRate(d *Declaration, words []string) error {
+	if len(words) == 0 {
+		return errors.New(`"rate" is followed by a number of connections in a second`)
+	}
+	rate, err := strconv.Atoi(words[0])
+	if err != nil || rate < 1 || rate > maxRate {
+		return fmt.Errorf("rate %q is not a number of connections in a second, 1 to %d", words[0], maxRate)
+	}
+	d.Rate = rate
+	return nil
 }
 
 func parseNetwork(word string) (netip.Prefix, error) {

@@ -11,7 +11,8 @@ import (
 )
 
 // Runner runs a command with the input and returns its standard output; the
-// error holds what it wrote to standard error.
+// error holds what it wrote to standard error, and exec.ErrNotFound where there
+// is no such command.
 type Runner func(ctx context.Context, input, name string, args ...string) (string, error)
 
 // Command is the Runner of the real system.
@@ -51,29 +52,61 @@ func Resolve(ctx context.Context, run Runner, declarations []Declaration) ([]Ope
 	return openings, nil
 }
 
-// Apply puts the rules of both families into force, each at once, and reads
-// back that the kernel has them. When one fails the other may be in force:
-// Close then.
-func Apply(ctx context.Context, run Runner, openings []Opening) error {
-	for _, family := range []Family{V4, V6} {
-		if err := apply(ctx, run, family, openings); err != nil {
-			return fmt.Errorf("load the %s rules: %w", family.Name, err)
-		}
-	}
-	return nil
+// tool runs iptables(8) of the family. Another program may be at the tables:
+// it waits up to 10 seconds for its lock.
+func tool(ctx context.Context, run Runner, family Family, args ...string) (string, error) {
+	return run(ctx, "", family.Tool, append([]string{"-w", "10"}, args...)...)
 }
 
-func apply(ctx context.Context, run Runner, family Family, openings []Opening) error {
-	rules := Render(family, openings)
-	if _, err := run(ctx, rules, family.Restore); err != nil {
-		return explain(err, rules)
-	}
-	out, err := run(ctx, "", family.Save, "-S", "INPUT")
+// Apply puts the rules of the family into force, all at once, and reads back
+// that the kernel has them. What else is in the tables stays. When it fails,
+// what was in force before may still be: Close then.
+func Apply(ctx context.Context, run Runner, family Family, openings []Opening) error {
+	return replace(ctx, run, family, Render(family, openings))
+}
+
+// check tells whether the rules are in force.
+func check(ctx context.Context, run Runner, family Family, openings []Opening) error {
+	out, err := tool(ctx, run, family, "-S")
 	if err != nil {
+		return fmt.Errorf("read the rules: %w", err)
+	}
+	return parseTable(out).holds(Render(family, openings))
+}
+
+// Close drops all that comes in but from the device itself and what rules of
+// others accept. It needs nothing but the filter table.
+func Close(ctx context.Context, run Runner, family Family) error {
+	var errs []error
+	// First what cannot fail for the sake of a rule.
+	for _, args := range []string{"-P INPUT DROP", "-P FORWARD DROP"} {
+		if _, err := tool(ctx, run, family, strings.Fields(args)...); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := replace(ctx, run, family, renderChain(lastJump, nil)); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// replace loads rules that end in lastJump, but leaves a jump where it is when
+// there is one.
+func replace(ctx context.Context, run Runner, family Family, rules string) error {
+	out, err := tool(ctx, run, family, "-S")
+	if err != nil {
+		return fmt.Errorf("read the rules that are there: %w", err)
+	}
+	before := parseTable(out)
+	text := strings.Replace(rules, lastJump+"\n", before.jump(), 1)
+	if _, err := run(ctx, text, family.Restore, "-w", "10", "--noflush"); err != nil {
+		return explain(err, text)
+	}
+	if out, err = tool(ctx, run, family, "-S"); err != nil {
 		return fmt.Errorf("read the rules back: %w", err)
 	}
-	if !strings.Contains(out, "-P INPUT DROP\n") || strings.Count(out, "\n-A INPUT ") != strings.Count(rules, "\n-A INPUT ") {
-		return fmt.Errorf("the kernel does not have what was loaded; it has: %s", strings.Join(strings.Fields(out), " "))
+	if err := parseTable(out).holds(rules); err != nil {
+		return fmt.Errorf("the kernel does not have what was loaded: %w; it has: %s", err, strings.Join(strings.Fields(out), " "))
 	}
 	return nil
 }
@@ -90,18 +123,4 @@ func explain(err error, rules string) error {
 		}
 	}
 	return err
-}
-
-// Close drops all that comes in but from the device itself. It needs nothing
-// but the filter table.
-func Close(ctx context.Context, run Runner) error {
-	var errs []error
-	for _, family := range []Family{V4, V6} {
-		for _, args := range []string{"-P INPUT DROP", "-P FORWARD DROP", "-F INPUT", "-A INPUT -i lo -j ACCEPT"} {
-			if _, err := run(ctx, "", family.Save, strings.Fields(args)...); err != nil {
-				errs = append(errs, fmt.Errorf("close %s: %w", family.Name, err))
-			}
-		}
-	}
-	return errors.Join(errs...)
 }

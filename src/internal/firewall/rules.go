@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
@@ -19,7 +18,7 @@ type Listener struct {
 type Family struct {
 	Name    string // "IPv4" or "IPv6"
 	Restore string // iptables-restore(8) of the family
-	Save    string // iptables(8) of the family
+	Tool    string // iptables(8) of the family
 	v6      bool
 	icmp    []string
 }
@@ -31,11 +30,11 @@ type Family struct {
 // multicast listener queries (RFC 2710, type 130), these from the link only.
 // Errors such as "packet too big" come in as related to a connection.
 var (
-	V4 = Family{Name: "IPv4", Restore: "iptables-restore", Save: "iptables", icmp: []string{
+	V4 = Family{Name: "IPv4", Restore: "iptables-restore", Tool: "iptables", icmp: []string{
 		"-p icmp --icmp-type echo-request -m limit --limit 10/second --limit-burst 20",
 		"-p udp --sport 67 --dport 68",
 	}}
-	V6 = Family{Name: "IPv6", Restore: "ip6tables-restore", Save: "ip6tables", v6: true, icmp: []string{
+	V6 = Family{Name: "IPv6", Restore: "ip6tables-restore", Tool: "ip6tables", v6: true, icmp: []string{
 		"-p ipv6-icmp --icmpv6-type echo-request -m limit --limit 10/second --limit-burst 20",
 		"-s fe80::/10 -p ipv6-icmp --icmpv6-type 130",
 		"-s fe80::/10 -p ipv6-icmp --icmpv6-type router-advertisement",
@@ -110,41 +109,64 @@ func parseListen(value string) (l Listener, ok bool, err error) {
 	return l, !l.Addr.IsLoopback(), nil
 }
 
-// Render returns the whole filter table of the family in the format of
-// iptables-restore(8).
+// Chain is the chain of INPUT that holds our rules. What it does not accept goes
+// on in INPUT, and at its end the policy drops it.
+const Chain = "GIN-EDGE-INPUT"
+
+// lastJump sends what no rule of INPUT has decided into our chain.
+const lastJump = "-A INPUT -j " + Chain
+
+// Render returns the rules of the family in the format that iptables-restore(8)
+// takes with --noflush: policies, our chain, and the jump to it behind all
+// other rules of INPUT.
 func Render(family Family, openings []Opening) string {
-	var b strings.Builder
-	rule := func(match string) { fmt.Fprintf(&b, "-A INPUT %s -j ACCEPT\n", match) }
-	b.WriteString("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n")
-	rule("-i lo")
-	rule("-m conntrack --ctstate RELATED,ESTABLISHED")
-	for _, match := range family.icmp {
-		rule(match)
-	}
+	rules := []string{"-m conntrack --ctstate RELATED,ESTABLISHED"}
+	rules = append(rules, family.icmp...)
 	for _, o := range openings {
 		for _, l := range o.Listeners {
-			if l.Addr.IsValid() && l.Addr.Is6() != family.v6 {
-				continue
-			}
-			match := ""
-			if l.Addr.IsValid() && !l.Addr.IsUnspecified() {
-				match = "-d " + l.Addr.String() + " "
-			}
-			port := strconv.Itoa(int(l.Port))
-			match += fmt.Sprintf("-p %s --dport %s -m conntrack --ctstate NEW -m hashlimit --hashlimit-name %s-%s --hashlimit-mode srcip --hashlimit-upto %d/second --hashlimit-burst %d",
-				l.Protocol, port, l.Protocol, port, o.Rate, o.Rate*2)
-			if len(o.From) == 0 {
-				rule(match)
-			}
-			for _, from := range o.From {
-				if from.Addr().Is6() == family.v6 {
-					rule("-s " + from.String() + " " + match)
-				}
-			}
+			rules = append(rules, o.rules(family, l)...)
 		}
 	}
-	// The policy again, as rules: where iptables speaks to nftables, a policy may
-	// take effect later than the rules when the table is replaced.
-	b.WriteString("-A INPUT -j DROP\n-A FORWARD -j DROP\nCOMMIT\n")
+	return renderChain(lastJump, rules)
+}
+
+// rules are the matches that open one listener.
+func (o Opening) rules(family Family, l Listener) []string {
+	if l.Addr.IsValid() && l.Addr.Is6() != family.v6 {
+		return nil
+	}
+	match := ""
+	if l.Addr.IsValid() && !l.Addr.IsUnspecified() {
+		match = "-d " + l.Addr.String() + " "
+	}
+	// The kernel counts by the name, and keeps the rate that a name had before a
+	// reload: so the rate is part of it, and no name of others is.
+	match += fmt.Sprintf("-p %s --dport %d -m conntrack --ctstate NEW -m hashlimit --hashlimit-name gin-edge-%[1]s-%[2]d-%[3]d --hashlimit-mode srcip --hashlimit-upto %[3]d/second --hashlimit-burst %[4]d",
+		l.Protocol, l.Port, o.Rate, o.Rate*2)
+	if len(o.From) == 0 {
+		return []string{match}
+	}
+	var rules []string
+	for _, from := range o.From {
+		if from.Addr().Is6() == family.v6 {
+			rules = append(rules, "-s "+from.String()+" "+match)
+		}
+	}
+	return rules
+}
+
+// renderChain makes of our chain what the matches accept, besides what the
+// device sends to itself. A policy drops the rest; other chains, tables and
+// rules are left alone, with --noflush. The jump is "" where there is one.
+func renderChain(jump string, matches []string) string {
+	var b strings.Builder
+	b.WriteString("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:" + Chain + " - [0:0]\n")
+	for _, match := range append([]string{"-i lo"}, matches...) {
+		b.WriteString("-A " + Chain + " " + match + " -j ACCEPT\n")
+	}
+	if jump != "" {
+		b.WriteString(jump + "\n")
+	}
+	b.WriteString("COMMIT\n")
 	return b.String()
 }

@@ -17,23 +17,25 @@ from oeqa.core.decorator.depends import OETestDepends
 from oeqa.runtime.case import OERuntimeTestCase
 from oeqa.runtime.decorator.package import OEHasPackage
 
-UNIT = 'gin-edged.service'
-URL = 'http://127.0.0.1'
-
 
 class GinEdgeTest(OERuntimeTestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        # What the product chose; conf/layer.conf has the defaults.
+        cls.unit, cls.port = cls.td['GIN_EDGE_UNIT'], cls.td['GIN_EDGE_PORT']
 
     def run_ok(self, command):
         status, output = self.target.run(command)
         self.assertEqual(status, 0, '%s: %s' % (command, output))
         return output
 
-    def show(self, prop, unit=UNIT):
-        return self.run_ok('systemctl show -P %s %s' % (prop, unit)).strip()
+    def show(self, prop, unit=None):
+        return self.run_ok('systemctl show -P %s %s' % (prop, unit or self.unit)).strip()
 
     def get(self, path):
         """The JSON that the service answers, asked from the device itself."""
-        return json.loads(self.run_ok('wget -q -O - %s%s' % (URL, path)))
+        return json.loads(self.run_ok('wget -q -O - http://127.0.0.1:%s%s' % (self.port, path)))
 
     @skipIfNotFeature('systemd', 'gin-edge needs systemd')
     @OEHasPackage(['gin-edge'])
@@ -81,9 +83,10 @@ class GinEdgeTest(OERuntimeTestCase):
     def test_firewall_is_in_force(self):
         self.assertEqual(self.show('ActiveState', 'gin-edge-firewall.service'), 'active')
         for tool in ('iptables', 'ip6tables'):
-            rules = self.run_ok(tool + ' -S INPUT')
+            rules = self.run_ok(tool + ' -S')
             self.assertIn('-P INPUT DROP', rules)
-            self.assertIn('--dport 80 ', rules)
+            self.assertIn('-A INPUT -j GIN-EDGE-INPUT\n', rules + '\n')
+            self.assertIn('--dport %s ' % self.port, rules)
 
     @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
     def test_watchdog_restarts(self):
@@ -95,4 +98,4 @@ class GinEdgeTest(OERuntimeTestCase):
             self.assertLess(time.monotonic(), deadline, 'the watchdog did not bite')
             time.sleep(1)
         self.assertEqual(self.get('/livez')['status'], 'ok')
-        self.assertIn("Failed with result 'watchdog'", self.run_ok('journalctl -b -q --no-pager -u %s' % UNIT))
+        self.assertIn("Failed with result 'watchdog'", self.run_ok('journalctl -b -q --no-pager -u %s' % self.unit))

@@ -1,5 +1,5 @@
-SUMMARY = "Debian's Linux source, configured small for QEMU's arm64 virt machine and the Raspberry Pi"
-DESCRIPTION = "Stands in for linux-yocto where its git repositories are out of reach. \
+SUMMARY = "Debian's Linux source, configured small for the Raspberry Pi"
+DESCRIPTION = "Stands in for linux-raspberrypi where its git repository is out of reach. \
 Fragments that a product adds through SRC_URI (*.cfg) are merged on top; their symbols and its own are checked in the result."
 LICENSE = "GPL-2.0-only"
 LIC_FILES_CHKSUM = "file://COPYING;md5=6bc538ed5bd9a7fc9398086aedcd7e46"
@@ -14,7 +14,7 @@ SRC_URI[sha256sum] = "fdf4c4d487c95b17a41cb38003faef86669e532a44fe702eb31a3390b6
 LAB_CONFIG = "file://virt.cfg"
 LAB_CONFIG:append:rpi = " file://raspberrypi.cfg"
 S = "${UNPACKDIR}/linux-${LINUX_VERSION}"
-COMPATIBLE_MACHINE = "^(qemuarm64|raspberrypi3-64|raspberrypi4-64)$"
+COMPATIBLE_MACHINE = "^(raspberrypi3-64|raspberrypi4-64)$"
 KERNEL_EXTRA_ARGS += "LOADADDR=0"
 # The fragments that the product sets, from the very files that its own kernels use.
 LAB_FROM = "recipes-kernel/linux/gin-edge-kernel.inc"

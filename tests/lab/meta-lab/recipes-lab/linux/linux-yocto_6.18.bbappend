@@ -4,7 +4,7 @@ LINUX_VERSION = "6.18.15"
 SRC_URI:remove = "git://git.yoctoproject.org/linux-yocto.git;name=machine;branch=${KBRANCH};protocol=https"
 SRC_URI:prepend = "${DEBIAN_ARCHIVE}/pool/main/l/linux/linux_${LINUX_VERSION}.orig.tar.xz;name=machine;subdir=linux-${LINUX_VERSION};striplevel=1 "
 SRC_URI[machine.sha256sum] = "fdf4c4d487c95b17a41cb38003faef86669e532a44fe702eb31a3390b6a60cca"
-SRCREV_FORMAT = "meta"
+S = "${UNPACKDIR}/linux-${LINUX_VERSION}"
 
 # What linux-yocto's branch has and the kernel cache keeps as patches of the kernel type.
 do_patch:append() {
