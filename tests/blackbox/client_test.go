@@ -59,6 +59,13 @@ type Status struct {
 		Generation int
 		LastReload *Reload `json:"last_reload"`
 	}
+	Health struct {
+		Status string
+		Checks []struct {
+			Name, Detail string
+			OK, Degraded bool
+		}
+	}
 	Watchdog struct{ Enabled bool }
 	Logs     struct {
 		RecordsTotal uint64 `json:"records_total"`

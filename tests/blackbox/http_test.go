@@ -35,32 +35,61 @@ func TestOpenAPI(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	type health struct {
-		Status string
-		Checks []struct {
-			Name string
-			OK   bool
+	// Anybody learns the outcome, and no more.
+	for _, path := range []string{"/livez", "/readyz"} {
+		response := get(t, path)
+		if response.Status != http.StatusOK || string(response.Body) != `{"status":"ok"}` {
+			t.Errorf("%s: %d %s", path, response.Status, response.Body)
 		}
 	}
-	for path, wanted := range map[string]string{"/livez": "loop/accept-http", "/readyz": ""} {
-		response := get(t, path)
-		if response.Status != http.StatusOK {
-			t.Errorf("%s: status %d", path, response.Status)
+	report := status(t).Health
+	if report.Status != "ok" {
+		t.Errorf("health %+v", report)
+	}
+	wanted := map[string]bool{"loop/main": true, "loop/accept-http": true, "state": true, "data": true, "config": true}
+	for _, check := range report.Checks {
+		delete(wanted, check.Name)
+		if !check.OK {
+			t.Errorf("check %s is not ok: %s", check.Name, check.Detail)
 		}
-		report := decode[health](t, response.Body)
-		if report.Status != "ok" || len(report.Checks) == 0 {
-			t.Errorf("%s: %s", path, response.Body)
+	}
+	if len(wanted) > 0 {
+		t.Errorf("no checks %v in %+v", wanted, report)
+	}
+}
+
+// A page of somebody else's site, whose name was made to point here, reads
+// nothing; nor does one that says where it comes from.
+func TestHosts(t *testing.T) {
+	ask := func(path, host string, header ...string) Response {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		found := wanted == ""
-		for _, check := range report.Checks {
-			found = found || check.Name == wanted
-			if !check.OK {
-				t.Errorf("%s: check %s is not ok", path, check.Name)
-			}
+		request.Host = host
+		for i := 0; i < len(header); i += 2 {
+			request.Header.Set(header[i], header[i+1])
 		}
-		if !found {
-			t.Errorf("%s: no check %s in %s", path, wanted, response.Body)
+		return send(t, request)
+	}
+	hostname := decode[struct{ Hostname string }](t, get(t, "/api/v1/device").Body).Hostname
+	for _, host := range []string{"192.0.2.1", "[2001:db8::1]:8080", "localhost", hostname, hostname + ".local:80"} {
+		if response := ask("/api/v1/device", host); response.Status != http.StatusOK {
+			t.Errorf("Host %q: %d %s", host, response.Status, response.Body)
 		}
+	}
+	for _, path := range []string{"/api/v1/device", "/api/v1/system/status", "/api/v1/events", "/api/v1/logs", "/openapi.json"} {
+		wantProblem(t, ask(path, "evil.example"), http.StatusMisdirectedRequest)
+		wantProblem(t, ask(path, "localhost", "Origin", "http://evil.example"), http.StatusForbidden)
+	}
+	for _, path := range []string{"/livez", "/readyz"} {
+		if response := ask(path, "balancer.example"); response.Status != http.StatusOK {
+			t.Errorf("%s: %d %s", path, response.Status, response.Body)
+		}
+	}
+	configure(t, "[access]\nhosts = [\"device.example.com\"]\n")
+	if response := ask("/api/v1/device", "Device.example.com:8443"); response.Status != http.StatusOK {
+		t.Errorf("a configured name: %d %s", response.Status, response.Body)
 	}
 }
 
@@ -169,7 +198,7 @@ const maxBody = 1 << 20
 func TestOversizeContentLength(t *testing.T) {
 	conn := dial(t)
 	// Not one byte of the body is sent: the length alone is enough.
-	write(t, conn, fmt.Sprintf("GET /livez HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n", maxBody+1))
+	write(t, conn, fmt.Sprintf("GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", maxBody+1))
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +208,7 @@ func TestOversizeContentLength(t *testing.T) {
 
 func TestOversizeChunked(t *testing.T) {
 	conn := dial(t)
-	write(t, conn, "GET /livez HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n")
+	write(t, conn, "GET /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, strings.Repeat("x", 64<<10))
 	go func() {
 		// No last chunk: only the limit ends this request. The service closes
@@ -214,7 +243,7 @@ func TestBodyWithinLimit(t *testing.T) {
 func TestOversizeHeader(t *testing.T) {
 	conn := dial(t)
 	go func() {
-		_, _ = io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: test\r\nX-Long: "+strings.Repeat("x", 32<<10)+"\r\n\r\n")
+		_, _ = io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: "+strings.Repeat("x", 32<<10)+"\r\n\r\n")
 	}()
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -231,7 +260,7 @@ func TestOversizeHeader(t *testing.T) {
 func TestSlowHeaders(t *testing.T) {
 	conn := dial(t)
 	begin := time.Now()
-	write(t, conn, "GET /livez HTTP/1.1\r\nHost: test\r\n")
+	write(t, conn, "GET /livez HTTP/1.1\r\nHost: localhost\r\n")
 	closed := make(chan error, 1)
 	go func() {
 		_, err := conn.Read(make([]byte, 1))
@@ -262,7 +291,7 @@ func isTimeout(err error) bool {
 
 func TestConnectionLimit(t *testing.T) {
 	const limit = 4
-	configure(t, fmt.Sprintf("[server]\nmax_connections = %d\nread_header_timeout = \"60s\"\n", limit))
+	configure(t, fmt.Sprintf("[server]\nmax_connections = %d\nread_header_timeout = \"60s\"\nread_timeout = \"60s\"\n", limit))
 	// Requests before may still be closing their connections; while they count,
 	// one of those below would be refused.
 	before := status(t).Connections

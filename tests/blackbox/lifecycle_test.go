@@ -32,8 +32,8 @@ func TestReload(t *testing.T) {
 		}
 		before = now
 	}
-	if sources := before.Config.Sources; len(sources) == 0 || sources[len(sources)-1] != path {
-		t.Errorf("sources %q do not end with %s", sources, path)
+	if sources := before.Config.Sources; len(sources) == 0 || sources[len(sources)-1] != label(path) {
+		t.Errorf("sources %q do not end with %s", sources, label(path))
 	}
 	p.wantNoError(t, "the configuration was reloaded")
 }
@@ -56,8 +56,8 @@ func TestReloadBadFile(t *testing.T) {
 	} {
 		path := c.writeConfig(t, bad.text)
 		outcome := reload(t, c)
-		if outcome.OK || !strings.HasPrefix(outcome.Error, path+bad.want) {
-			t.Errorf("file %q: last_reload is %+v, want an error that begins with %s%s", bad.text, outcome, path, bad.want)
+		if outcome.OK || !strings.HasPrefix(outcome.Error, label(path)+bad.want) {
+			t.Errorf("file %q: last_reload is %+v, want an error that begins with %s%s", bad.text, outcome, label(path), bad.want)
 		}
 		eventually(t, 30*time.Second, path+bad.want+" in the log", func() bool { return c.logged(t, path+bad.want) })
 		now := status(t)
@@ -82,6 +82,9 @@ func TestCheckConfig(t *testing.T) {
 		{"[server]\nmax_header_bytes = 1\n", 1, "FILE:2: key server.max_header_bytes: "},
 		{"[log]\nlevel = \"loud\"\n", 1, "FILE:2: key log.level: "},
 		{"level = \n", 1, "FILE:1: "},
+		{"\ufeff[log]\n", 1, "FILE:1: begins with a byte order mark"},
+		{"[server]\nread_header_timeout = \"9s\"\nread_timeout = \"8s\"\n", 1, "FILE:2: key server.read_header_timeout: "},
+		{"[server]\nlisten = [\":81\", \"0.0.0.0:81\"]\n", 1, "FILE:2: key server.listen: \":81\" and \"0.0.0.0:81\" overlap"},
 	} {
 		output, status := c.command(t, test.text, nil, "-check-config", "-config", fileArgument)
 		if status != test.status || !strings.Contains(output, test.want) {

@@ -176,7 +176,7 @@ func TestLogStreamHead(t *testing.T) {
 // A stream outlives the timeouts of usual requests, and what comes after an
 // event can be asked for with its id, also after a reload has ended the stream.
 func TestLogStream(t *testing.T) {
-	configure(t, "[server]\nread_timeout = \"1s\"\nwrite_timeout = \"1s\"\n[log]\nlevel = \"debug\"\n")
+	configure(t, "[server]\nread_header_timeout = \"1s\"\nread_timeout = \"1s\"\nwrite_timeout = \"1s\"\n[log]\nlevel = \"debug\"\n")
 	// Above all records but the critical, so that nothing but the heartbeat comes.
 	quiet := openLogStream(t, "?level=critical", "")
 	s := openLogStream(t, "", "")

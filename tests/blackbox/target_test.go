@@ -1,6 +1,7 @@
 package blackbox
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -40,6 +41,14 @@ type control interface {
 // fileArgument stands for a path in the arguments and the output of
 // control.command.
 const fileArgument = "FILE"
+
+// label is what the API calls a file of the configuration: it shows no paths.
+func label(path string) string {
+	if path == lastLayer {
+		return "data/" + filepath.Base(path)
+	}
+	return filepath.Base(path)
+}
 
 func needControl(t *testing.T) control {
 	t.Helper()

@@ -207,6 +207,7 @@ type status struct {
 	Data          *struct{ State string } // nil where the service does not tell
 	LastReset     struct{ Cause string }  `json:"last_reset"`
 	Connections   struct{ Limit int }
+	Health        report
 }
 
 type report struct {

@@ -29,17 +29,19 @@ type Process struct {
 	Health   *health.Registry
 	Device   *device.Reader
 	Version  string
-	Started  time.Time
 	Requests atomic.Uint64 // without the requests of the watchdog
 
+	Uptime      func() time.Duration // of the process, by the monotonic clock
 	Connections func() server.Stats
 	Watchdog    func() sd.WatchdogStats
 	LastReload  func() Reload
 	Draining    func() bool
 	Events      *events.Log
 	Data        func() storage.Report // of the data partition; at once
+	Public      func(string) string   // a text without the paths of the configuration's files
 
 	streams atomic.Int64 // of the log
+	answers gate         // over a large store
 }
 
 // missing names what was not wired, or is "".
@@ -51,6 +53,8 @@ func (p *Process) missing() string {
 		return "Health"
 	case p.Device == nil:
 		return "Device"
+	case p.Uptime == nil:
+		return "Uptime"
 	case p.Connections == nil:
 		return "Connections"
 	case p.Watchdog == nil:
@@ -63,6 +67,8 @@ func (p *Process) missing() string {
 		return "Events"
 	case p.Data == nil:
 		return "Data"
+	case p.Public == nil:
+		return "Public"
 	}
 	return ""
 }
@@ -77,7 +83,10 @@ type Reload struct {
 // Settings are one generation's own.
 type Settings struct {
 	Number       uint64
-	Sources      []string
+	Sources      []string // of the configuration, as Public has them; so the next two
+	Skipped      []string // layers that the start has passed over, and why
+	Warnings     []string // about what is accepted and should be changed
+	Hosts        []string // names of the device, beside those that it knows itself; lower case
 	MaxBodyBytes int64
 	Routes       []edge.Route // beside the API's own
 }
@@ -87,6 +96,7 @@ type api struct {
 	log          *log.Log
 	requests     *atomic.Uint64
 	draining     func() bool
+	answers      *gate
 	maxBodyBytes int64
 }
 
@@ -103,7 +113,7 @@ func routes(p *Process, settings Settings) []edge.Route {
 		deviceResource{p.Log, p.Device, p.Version}.routes(),
 		systemResource{p, settings}.routes(),
 		eventsResource{p.Events}.routes(),
-		logsResource{p.Log, &p.streams}.routes(),
+		logsResource{p.Log, &p.streams, p.Public}.routes(),
 		openAPIResource{}.routes(),
 	)
 }
@@ -115,7 +125,7 @@ func New(process *Process, settings Settings) *gin.Engine {
 	if field := process.missing(); field != "" {
 		panic("api: Process." + field + " is not set")
 	}
-	a := &api{log: process.Log, requests: &process.Requests, draining: process.Draining, maxBodyBytes: settings.MaxBodyBytes}
+	a := &api{log: process.Log, requests: &process.Requests, draining: process.Draining, answers: &process.answers, maxBodyBytes: settings.MaxBodyBytes}
 	engine := gin.New()
 	// A path is what the client wrote; a redirect would answer for two names, and
 	// so would %2F for a slash: a filter in front of the service sees the raw path.
@@ -125,7 +135,7 @@ func New(process *Process, settings Settings) *gin.Engine {
 	if err := engine.SetTrustedProxies(nil); err != nil {
 		panic(err) // it parses the list, which is empty
 	}
-	engine.Use(a.identify, a.recover)
+	engine.Use(a.identify, a.recover, newHosts(process.Device, settings.Hosts).check)
 	engine.NoRoute(noBody, func(c *gin.Context) {
 		answerProblem(c, http.StatusNotFound, "no such resource")
 	})

@@ -41,7 +41,7 @@ func newProcess(t testing.TB) *Process {
 		Health:  &health.Registry{},
 		Device:  reader,
 		Version: "1.2.3",
-		Started: time.Now(),
+		Uptime:  func() time.Duration { return time.Hour },
 		Connections: func() server.Stats {
 			return server.Stats{Active: 1, Limit: 2, Refused: 3, PerSource: 4, Rejected: 5, Slow: 6, Sources: 7, Memory: 8, Budget: 9}
 		},
@@ -50,11 +50,13 @@ func newProcess(t testing.TB) *Process {
 		Draining:   func() bool { return false },
 		Events:     events.New(events.Options{BootID: "b", Uptime: func() float64 { return 1 }}),
 		Data:       func() storage.Report { return storage.Report{State: storage.None} },
+		Public:     func(s string) string { return strings.ReplaceAll(s, "/secret/", "") },
 	}
 }
 
 func do(h http.Handler, method, target string, body io.Reader, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, body)
+	r.Host = "localhost"
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
@@ -145,7 +147,7 @@ func TestTooLargeIsSeenByAClientThatStillSends(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-			if _, err := conn.Write(append([]byte("GET /body HTTP/1.1\r\nHost: x\r\n"+head), payload...)); err != nil {
+			if _, err := conn.Write(append([]byte("GET /body HTTP/1.1\r\nHost: localhost\r\n"+head), payload...)); err != nil {
 				t.Fatalf("%q: send: %v", head, err)
 			}
 			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -168,8 +170,16 @@ func TestPanicIsAProblemAndARecord(t *testing.T) {
 	h.GET("/late", func(c *gin.Context) { c.String(200, "half"); panic("late") })
 	w := do(h, "GET", "/panic", nil, "X-Request-Id", "req-1")
 	wantProblem(t, w, 500, "/panic")
-	if r := records(p)[0]; r.Level != "error" || r.Message != "panic: boom" || r.Fields["request_id"] != "req-1" || !strings.Contains(r.Fields["stack"], "api_test.go") {
+	if r := records(p)[0]; r.Level != "error" || r.Message != "panic: boom" || r.Fields["request_id"] != "req-1" {
 		t.Errorf("log: %+v", r)
+	}
+	// The stack is for the journal, not for who asks the API.
+	record := p.Log.After(p.Log.Back(logrus.DebugLevel, 9), logrus.DebugLevel, 1).Records[0]
+	if !slices.ContainsFunc(record.Fields, func(f log.Field) bool { return f.Key == "stack" && strings.Contains(f.Value, "api_test.go") }) {
+		t.Errorf("log: %+v", record)
+	}
+	if w := do(h, "GET", "/api/v1/logs", nil); !strings.Contains(w.Body.String(), "panic: boom") || strings.Contains(w.Body.String(), ".go:") || strings.Contains(w.Body.String(), "goroutine") {
+		t.Errorf("logs: %s", w.Body)
 	}
 	if strings.Contains(w.Body.String(), "boom") {
 		t.Error("the answer shows the cause")
@@ -212,26 +222,106 @@ func TestHealth(t *testing.T) {
 	p.Health.Ready("state", func() error { return errors.New("draining") })
 	loop.Beat()
 	time.Sleep(5 * time.Millisecond)
+	// Anybody learns the outcome, the watchdog which check it was.
 	w := do(h, "GET", "/livez", nil)
-	if w.Code != 503 || !strings.Contains(w.Body.String(), `{"status":"failed","checks":[{"name":"loop/x","ok":false,"detail":"no beat`) {
+	if w.Code != 503 || w.Body.String() != `{"status":"failed"}` {
 		t.Errorf("livez: %d %s", w.Code, w.Body)
+	}
+	status := func() (s statusBody) {
+		t.Helper()
+		w := do(h, "GET", "/api/v1/system/status", nil)
+		if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil || w.Code != 200 {
+			t.Fatalf("status: %d %s, %v", w.Code, w.Body, err)
+		}
+		return s
+	}
+	if report := status().Health; report.Status != "failed" || !strings.Contains(report.Failed(), "loop/x: no beat") || !strings.Contains(report.Failed(), "state: draining") {
+		t.Errorf("status: %+v", report)
 	}
 	loop.End()
-	if w := do(h, "GET", "/livez", nil); w.Code != 200 || w.Body.String() != `{"status":"ok","checks":[]}` {
+	if w := do(h, "GET", "/livez", nil); w.Code != 200 || w.Body.String() != `{"status":"ok"}` {
 		t.Errorf("livez: %d %s", w.Code, w.Body)
 	}
-	if w := do(h, "GET", "/readyz", nil); w.Code != 503 || !strings.Contains(w.Body.String(), "draining") {
+	if w := do(h, "GET", "/readyz", nil); w.Code != 503 || w.Body.String() != `{"status":"failed"}` {
 		t.Errorf("readyz: %d %s", w.Code, w.Body)
+	}
+	if report := status().Health; report.Failed() != "state: draining" {
+		t.Errorf("status: %+v", report)
 	}
 }
 
 func TestDegradedIsReady(t *testing.T) {
 	p := newProcess(t)
 	p.Health.Ready("data", func() error { return health.Degraded(errors.New("full")) })
-	w := do(New(p, Settings{}), "GET", "/readyz", nil)
-	if w.Code != 200 || w.Body.String() != `{"status":"degraded","checks":[{"name":"data","ok":false,"degraded":true,"detail":"full"}]}` {
+	h := New(p, Settings{})
+	w := do(h, "GET", "/readyz", nil)
+	if w.Code != 200 || w.Body.String() != `{"status":"degraded"}` {
 		t.Errorf("readyz: %d %s", w.Code, w.Body)
 	}
+	if w := do(h, "GET", "/api/v1/system/status", nil); !strings.Contains(w.Body.String(), `"health":{"status":"degraded","checks":[{"name":"data","ok":false,"degraded":true,"detail":"full"}]}`) {
+		t.Errorf("status: %s", w.Body)
+	}
+}
+
+func TestUnknownParametersAreRefusedEverywhere(t *testing.T) {
+	h := New(newProcess(t), Settings{})
+	for _, r := range h.Routes() {
+		if r.Method != "GET" {
+			continue
+		}
+		p := wantProblem(t, do(h, "GET", r.Path+"?x=1", nil), 400, r.Path)
+		if !strings.HasPrefix(p.Detail, `unknown parameter "x"; `) {
+			t.Errorf("%s: %s", r.Path, p.Detail)
+		}
+	}
+	p := wantProblem(t, do(h, "GET", "/livez?"+strings.Repeat("x", 5000), nil), 400, "/livez")
+	if len(p.Detail) > 200 {
+		t.Errorf("the answer repeats %d bytes", len(p.Detail))
+	}
+}
+
+// The wall clock is set while the service runs; how long it runs does not depend
+// on it.
+func TestStartedAtFollowsTheClock(t *testing.T) {
+	before := time.Date(1970, 1, 1, 0, 1, 0, 0, time.UTC)
+	if got := startedAt(before, time.Minute); !got.Equal(time.Unix(0, 0)) {
+		t.Errorf("before: %v", got)
+	}
+	after := time.Date(2026, 1, 1, 0, 2, 0, 999, time.FixedZone("x", 3600))
+	if got := startedAt(after, 2*time.Minute); got.Format(time.RFC3339Nano) != "2025-12-31T23:00:00Z" {
+		t.Errorf("after: %v", got)
+	}
+	var s statusBody
+	w := do(New(newProcess(t), Settings{}), "GET", "/api/v1/system/status", nil)
+	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil || s.Service.UptimeSeconds != 3600 || time.Since(s.Service.StartedAt).Round(time.Minute) != time.Hour {
+		t.Errorf("%+v", s.Service)
+	}
+}
+
+func TestStatusOfTheConfiguration(t *testing.T) {
+	h := New(newProcess(t), Settings{Sources: []string{"a.toml"}, Skipped: []string{"b.toml:1: bad"}, Warnings: []string{"a.toml:2: old"}})
+	if w := do(h, "GET", "/api/v1/system/status", nil); !strings.Contains(w.Body.String(),
+		`"config":{"sources":["a.toml"],"generation":0,"last_reload":null,"skipped":["b.toml:1: bad"],"warnings":["a.toml:2: old"]}`) {
+		t.Errorf("status: %s", w.Body)
+	}
+}
+
+type eventsBody struct {
+	Events []struct {
+		events.Event
+		Stored bool
+	}
+	eventsEnd
+}
+
+func askEvents(t *testing.T, h http.Handler, query string) eventsBody {
+	t.Helper()
+	w := do(h, "GET", "/api/v1/events"+query, nil)
+	var body eventsBody
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 200 || body.Events == nil {
+		t.Fatalf("%s: %d %s, %v", query, w.Code, w.Body, err)
+	}
+	return body
 }
 
 func TestEvents(t *testing.T) {
@@ -239,12 +329,7 @@ func TestEvents(t *testing.T) {
 	h := New(p, Settings{})
 	ask := func(query string) eventsBody {
 		t.Helper()
-		w := do(h, "GET", "/api/v1/events"+query, nil)
-		var body eventsBody
-		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 200 || body.Events == nil {
-			t.Fatalf("%s: %d %s, %v", query, w.Code, w.Body, err)
-		}
-		return body
+		return askEvents(t, h, query)
 	}
 	if body := ask(""); len(body.Events) != 0 || body.NextCursor != "0" {
 		t.Errorf("before the first event: %+v", body)
@@ -252,15 +337,21 @@ func TestEvents(t *testing.T) {
 	for i := range 5 {
 		p.Events.Record(events.Event{Kind: events.Watchdog, Severity: events.Critical, Message: fmt.Sprint(i + 1)})
 	}
-	for _, want := range []struct{ query, messages, next string }{
-		{"", "12345", "5"},
-		{"?limit=2", "45", "5"},
-		{"?cursor=0&limit=2", "12", "2"},
-		{"?limit=1000&cursor=2", "345", "5"},
-		{"?cursor=5", "", "5"},
-		{"?cursor=99", "12345", "5"}, // of a log that was lost
+	epoch, _, _ := strings.Cut(ask("").NextCursor, "-")
+	for _, want := range []struct {
+		query, messages, next string
+		reset                 bool
+	}{
+		{"", "12345", "5", false},
+		{"?limit=2", "45", "5", false},
+		{"?cursor=0&limit=2", "12", "2", false},
+		{"?limit=1000&cursor=EPOCH-2", "345", "5", false},
+		{"?cursor=EPOCH-5", "", "5", false},
+		{"?cursor=EPOCH-99", "12345", "5", true}, // of a log that was lost
+		{"?cursor=0123456789abcdef-5", "12345", "5", true},
+		{"?limit=1&cursor=2", "1", "1", true}, // of a release without epochs
 	} {
-		body := ask(want.query)
+		body := ask(strings.ReplaceAll(want.query, "EPOCH", epoch))
 		got := ""
 		for _, e := range body.Events {
 			got += e.Message
@@ -268,7 +359,7 @@ func TestEvents(t *testing.T) {
 				t.Errorf("event %+v", e)
 			}
 		}
-		if got != want.messages || body.NextCursor != want.next || body.Log.Pending != 5 {
+		if got != want.messages || body.NextCursor != epoch+"-"+want.next || body.Reset != want.reset || body.Log.Pending != 5 {
 			t.Errorf("%s: %q, %+v", want.query, got, body)
 		}
 	}
@@ -298,7 +389,7 @@ func FuzzParseEventsQuery(f *testing.F) {
 	f.Add("limit=1&limit=2;")
 	f.Fuzz(func(t *testing.T, raw string) {
 		q, err := parseEventsQuery(raw)
-		if err == nil && (q.limit < 1 || q.limit > maxEvents || q.cursor == "" && q.after != 0) {
+		if err == nil && (q.limit < 1 || q.limit > maxEvents || q.cursor != nil && q.cursor.String() == "") {
 			t.Fatalf("%q: %+v", raw, q)
 		}
 	})
@@ -402,6 +493,7 @@ func benchmark(b *testing.B, path string) {
 	}
 	h := New(p, Settings{MaxBodyBytes: 1 << 20})
 	r := httptest.NewRequest("GET", path, nil).WithContext(context.Background())
+	r.Host = "localhost"
 	b.ReportAllocs()
 	for b.Loop() {
 		w := httptest.NewRecorder()

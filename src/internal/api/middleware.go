@@ -23,6 +23,8 @@ const (
 	identityKey = "gin-edge/identity"
 
 	lingerTimeout = time.Second
+
+	fieldStack = "stack" // of a log record; not shown by the API
 )
 
 // identity ties a request to its answer and its log records.
@@ -116,7 +118,7 @@ func (a *api) recover(c *gin.Context) {
 		if cause == http.ErrAbortHandler {
 			panic(cause) // a handler's way to drop the connection
 		}
-		entry(a.log, c).WithField("stack", string(debug.Stack())).Errorf("panic: %v", cause)
+		entry(a.log, c).WithField(fieldStack, string(debug.Stack())).Errorf("panic: %v", cause)
 		if c.Writer.Written() {
 			// Part of a good answer is out. Only a broken connection says that
 			// the rest is missing.

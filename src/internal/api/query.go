@@ -3,10 +3,13 @@ package api
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gin-gonic/gin"
 )
 
 // readers read the value of a parameter each; a parameter without one is unknown.
@@ -22,8 +25,10 @@ func readQuery(raw string, read readers) error {
 	}
 	for name, list := range values {
 		switch {
+		case len(read) == 0:
+			return fmt.Errorf("unknown parameter %s; this resource takes none", short(name))
 		case read[name] == nil:
-			return fmt.Errorf("unknown parameter %q; known are %s", name, strings.Join(slices.Sorted(maps.Keys(read)), ", "))
+			return fmt.Errorf("unknown parameter %s; known are %s", short(name), strings.Join(slices.Sorted(maps.Keys(read)), ", "))
 		case len(list) > 1:
 			return fmt.Errorf("parameter %s is there %d times; once is allowed", name, len(list))
 		}
@@ -34,12 +39,31 @@ func readQuery(raw string, read readers) error {
 	return nil
 }
 
+// short is a text of the client in an answer.
+func short(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return strconv.Quote(s)
+	}
+	return strconv.Quote(strings.ToValidUTF8(s[:most], "")) + "…"
+}
+
+// noQuery is for resources without parameters. It answers when there is one, and
+// says whether there was none.
+func noQuery(c *gin.Context) bool {
+	err := readQuery(c.Request.URL.RawQuery, nil)
+	if err != nil {
+		answerProblem(c, http.StatusBadRequest, err.Error())
+	}
+	return err == nil
+}
+
 // readLimit reads a number of records from 1 to most.
 func readLimit(limit *int, most int) func(string) error {
 	return func(value string) error {
 		n, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || n < 1 || n > uint64(most) {
-			return fmt.Errorf("%q is not a number from 1 to %d", value, most)
+			return fmt.Errorf("%s is not a number from 1 to %d", short(value), most)
 		}
 		*limit = int(n)
 		return nil

@@ -35,6 +35,9 @@ type deviceResource struct {
 
 func (d deviceResource) routes() []edge.Route {
 	return []edge.Route{{Method: http.MethodGet, Path: "/api/v1/device", Role: edge.Anyone, Handle: func(c *gin.Context) {
+		if !noQuery(c) {
+			return
+		}
 		info, err := d.device.Info()
 		if err != nil {
 			entry(d.log, c).WithError(err).Debug("the host name cannot be read")

@@ -2,8 +2,8 @@ package api
 
 import (
 	"fmt"
+	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/gin-gonic/gin"
 
@@ -16,16 +16,12 @@ const (
 	maxEvents     = 1000
 )
 
-type eventsBody struct {
-	Events     []eventBody  `json:"events"`
+// The answer is {"events": […], …} with the members of eventsEnd. The events are
+// sent as the log has them, one by one.
+type eventsEnd struct {
 	NextCursor string       `json:"next_cursor"`
+	Reset      bool         `json:"reset"`
 	Log        eventsStatus `json:"log"`
-}
-
-type eventBody struct {
-	events.Event
-	Fields map[string]string `json:"fields"` // {} and not left out
-	Stored bool              `json:"stored"`
 }
 
 type eventsStatus struct {
@@ -39,39 +35,45 @@ type eventsStatus struct {
 type eventsResource struct{ log *events.Log }
 
 func (e eventsResource) routes() []edge.Route {
-	return []edge.Route{{Method: http.MethodGet, Path: "/api/v1/events", Role: edge.Anyone, Cost: edge.Large, Handle: func(c *gin.Context) {
-		query, err := parseEventsQuery(c.Request.URL.RawQuery)
+	return []edge.Route{{Method: http.MethodGet, Path: "/api/v1/events", Role: edge.Anyone, Cost: edge.Large, Handle: e.page}}
+}
+
+func (e eventsResource) page(c *gin.Context) {
+	query, err := parseEventsQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		answerProblem(c, http.StatusBadRequest, err.Error())
+		return
+	}
+	var page events.Page
+	if query.cursor == nil {
+		page = e.log.Newest(query.limit)
+	} else {
+		page = e.log.After(*query.cursor, query.limit)
+	}
+	stats := e.log.Stats()
+	end := mustJSON(eventsEnd{page.Next.String(), page.Reset,
+		eventsStatus{stats.Directory, stats.Error, stats.Pending, stats.Lost, stats.Suppressed}})
+	c.Header("Content-Type", "application/json; charset=utf-8")
+	w := c.Writer
+	_, err = io.WriteString(w, `{"events":[`)
+	first := true
+	for item := range page.All() {
 		if err != nil {
-			answerProblem(c, http.StatusBadRequest, err.Error())
-			return
+			return // the client has gone
 		}
-		var items []events.Item
-		if query.cursor == "" {
-			items = e.log.Newest(query.limit)
-		} else {
-			items = e.log.After(query.after, query.limit)
+		if !first {
+			_, _ = io.WriteString(w, ",")
 		}
-		body := eventsBody{Events: make([]eventBody, 0, len(items)), NextCursor: query.cursor}
-		for _, item := range items {
-			fields := item.Fields
-			if fields == nil {
-				fields = map[string]string{}
-			}
-			body.Events = append(body.Events, eventBody{Event: item.Event, Fields: fields, Stored: item.Stored})
-			body.NextCursor = strconv.FormatUint(item.Seq, 10)
-		}
-		if body.NextCursor == "" {
-			body.NextCursor = "0" // before the first event
-		}
-		stats := e.log.Stats()
-		body.Log = eventsStatus{stats.Directory, stats.Error, stats.Pending, stats.Lost, stats.Suppressed}
-		c.JSON(http.StatusOK, body)
-	}}}
+		first = false
+		_, err = w.Write(item.JSON)
+	}
+	end[0] = ',' // instead of {
+	_, _ = io.WriteString(w, "]")
+	_, _ = w.Write(end)
 }
 
 type eventsQuery struct {
-	cursor string // "" when there is none
-	after  uint64
+	cursor *events.Cursor // nil without one
 	limit  int
 }
 
@@ -79,11 +81,12 @@ type eventsQuery struct {
 func parseEventsQuery(raw string) (eventsQuery, error) {
 	q := eventsQuery{limit: defaultEvents}
 	err := readQuery(raw, readers{
-		"cursor": func(value string) (err error) {
-			if q.after, err = strconv.ParseUint(value, 10, 64); err != nil {
-				return fmt.Errorf("%q is not a next_cursor of an answer", value)
+		"cursor": func(value string) error {
+			c, err := events.ParseCursor(value)
+			if err != nil {
+				return fmt.Errorf("%s %w; allowed is the next_cursor of an earlier answer, or 0", short(value), err)
 			}
-			q.cursor = value
+			q.cursor = &c
 			return nil
 		},
 		"limit": readLimit(&q.limit, maxEvents),

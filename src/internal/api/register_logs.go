@@ -51,10 +51,15 @@ type logRecord struct {
 	Sequence uint64            `json:"sequence"`
 }
 
-func logJSON(r *log.Record) []byte {
-	body := logRecord{r.Time.UTC(), log.LevelName(r.Level), r.Message, make(map[string]string, len(r.Fields)), r.Sequence}
+// json is a record as the API shows it: without the stack of a panic, which is
+// for who has the journal and the source, and without the paths of the
+// configuration's files.
+func (l logsResource) json(r *log.Record) []byte {
+	body := logRecord{r.Time.UTC(), log.LevelName(r.Level), l.public(r.Message), make(map[string]string, len(r.Fields)), r.Sequence}
 	for _, f := range r.Fields {
-		body.Fields[f.Key] = f.Value
+		if f.Key != fieldStack {
+			body.Fields[f.Key] = l.public(f.Value)
+		}
 	}
 	return mustJSON(body)
 }
@@ -71,6 +76,7 @@ func mustJSON(v any) []byte {
 type logsResource struct {
 	log     *log.Log
 	streams *atomic.Int64 // that are open, of all generations
+	public  func(string) string
 }
 
 func (l logsResource) routes() []edge.Route {
@@ -105,11 +111,11 @@ func (l logsResource) page(c *gin.Context) {
 			if sent > 0 {
 				_, _ = io.WriteString(w, ",")
 			}
-			_, err = w.Write(logJSON(r))
+			_, err = w.Write(l.json(r))
 			sent++
 		}
 		next = page.Next
-		if len(page.Records) == 0 || sent == q.limit {
+		if !page.More || sent == q.limit {
 			break
 		}
 		page = l.log.After(next, q.level, min(q.limit-sent, logBatch))
@@ -132,7 +138,7 @@ func newLogQuery() *logQuery { return &logQuery{level: logrus.DebugLevel, limit:
 func (q *logQuery) readCursor(value string) error {
 	c, err := log.ParseCursor(value)
 	if err != nil {
-		return fmt.Errorf("%q %w; allowed is what an earlier answer gave as cursor or id", value, err)
+		return fmt.Errorf("%s %w; allowed is what an earlier answer gave as cursor or id", short(value), err)
 	}
 	q.cursor = &c
 	return nil
@@ -201,7 +207,7 @@ func (l logsResource) follow(ctx context.Context, s *eventStream, cursor log.Cur
 			s.send("event: gap\ndata: {\"missed\":%d,\"reset\":%t}\n\n", page.Missed, page.Reset)
 		}
 		for _, r := range page.Records {
-			s.send("id: %s\nevent: log\ndata: %s\n\n", page.Next.At(r), logJSON(r))
+			s.send("id: %s\nevent: log\ndata: %s\n\n", page.Next.At(r), l.json(r))
 		}
 		if page.Next != cursor {
 			cursor = page.Next

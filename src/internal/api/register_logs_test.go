@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,9 +36,10 @@ func getLogs(t *testing.T, h http.Handler, query string) (body logsBody) {
 
 // records are what is in the ring.
 func records(p *Process) (all []logRecord) {
+	l := logsResource{public: p.Public}
 	for _, r := range p.Log.After(p.Log.Back(logrus.DebugLevel, maxLogLimit), logrus.DebugLevel, maxLogLimit).Records {
 		var body logRecord
-		if err := json.Unmarshal(logJSON(r), &body); err != nil {
+		if err := json.Unmarshal(l.json(r), &body); err != nil {
 			panic(err)
 		}
 		all = append(all, body)
@@ -101,6 +103,32 @@ func TestLogsSayWhatTheyMissed(t *testing.T) {
 	}
 }
 
+// The journal has the paths of the configuration's files, the API their labels.
+func TestLogsWithoutPaths(t *testing.T) {
+	p := newProcess(t)
+	p.Log.WithError(errors.New("/secret/c.toml:1: bad")).Error("reload of /secret/c.toml")
+	w := do(New(p, Settings{}), "GET", "/api/v1/logs", nil)
+	if body := w.Body.String(); strings.Contains(body, "secret") || !strings.Contains(body, "c.toml:1: bad") || !strings.Contains(body, "reload of c.toml") {
+		t.Error(body)
+	}
+}
+
+// A rare record is found behind many that its level hides.
+func TestLogsOfARareLevel(t *testing.T) {
+	p := newProcess(t)
+	h := New(p, Settings{})
+	begin := getLogs(t, h, "").Cursor
+	for range 1000 {
+		p.Log.Info("x")
+	}
+	p.Log.Error("rare")
+	for _, query := range []string{"?level=error", "?level=error&cursor=" + begin} {
+		if got := getLogs(t, h, query); messages(got.Records) != "rare" {
+			t.Errorf("%s: %q", query, messages(got.Records))
+		}
+	}
+}
+
 func TestLogParameters(t *testing.T) {
 	h := New(newProcess(t), Settings{})
 	for _, tc := range []struct{ target, want string }{
@@ -151,7 +179,7 @@ func TestLogsOfASlowClient(t *testing.T) {
 			p.Log.Info("new")
 		}
 	})}
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/logs", nil))
+	h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/api/v1/logs", nil))
 	var body logsBody
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || len(body.Records) != logBatch || body.Missed != 0 {
 		t.Fatalf("%d records, missed %d, %v", len(body.Records), body.Missed, err)

@@ -13,6 +13,9 @@ type openAPIResource struct{}
 
 func (openAPIResource) routes() []edge.Route {
 	return []edge.Route{{Method: http.MethodGet, Path: "/openapi.json", Role: edge.Anyone, Handle: func(c *gin.Context) {
+		if !noQuery(c) {
+			return
+		}
 		c.Data(http.StatusOK, "application/json", spec.OpenAPI)
 	}}}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
@@ -21,6 +22,7 @@ type statusBody struct {
 	Service       statusService     `json:"service"`
 	Connections   statusConnections `json:"connections"`
 	RequestsTotal uint64            `json:"requests_total"`
+	Health        health.Report     `json:"health"`
 	Config        statusConfig      `json:"config"`
 	Watchdog      statusWatchdog    `json:"watchdog"`
 	LastReset     device.Reset      `json:"last_reset"`
@@ -54,6 +56,8 @@ type statusConfig struct {
 	Sources    []string      `json:"sources"`
 	Generation uint64        `json:"generation"`
 	LastReload *statusReload `json:"last_reload"` // null before the first
+	Skipped    []string      `json:"skipped"`
+	Warnings   []string      `json:"warnings"`
 }
 
 type statusLogs struct {
@@ -94,12 +98,15 @@ type systemResource struct {
 
 func (s systemResource) routes() []edge.Route {
 	return []edge.Route{{Method: http.MethodGet, Path: "/api/v1/system/status", Role: edge.Anyone, Handle: func(c *gin.Context) {
+		if !noQuery(c) {
+			return
+		}
 		figures, err := s.Device.Figures()
 		if err != nil {
 			entry(s.Log, c).WithError(err).Debug("the figures of the system are incomplete")
 		}
 		connections, watchdog, reload := s.Connections(), s.Watchdog(), s.LastReload()
-		logs := s.Log.Stats()
+		logs, uptime := s.Log.Stats(), s.Uptime()
 		body := statusBody{
 			BootID:        figures.BootID,
 			UptimeSeconds: figures.UptimeSeconds,
@@ -108,8 +115,8 @@ func (s systemResource) routes() []edge.Route {
 			Service: statusService{
 				PID:           os.Getpid(),
 				Version:       s.Version,
-				StartedAt:     s.Started.UTC(),
-				UptimeSeconds: time.Since(s.Started).Seconds(),
+				StartedAt:     startedAt(time.Now(), uptime),
+				UptimeSeconds: uptime.Seconds(),
 				RSSBytes:      figures.RSSBytes,
 				Goroutines:    runtime.NumGoroutine(),
 			},
@@ -118,7 +125,9 @@ func (s systemResource) routes() []edge.Route {
 				connections.Slow, connections.Sources, connections.Memory, connections.Budget,
 			},
 			RequestsTotal: s.Requests.Load(),
-			Config:        statusConfig{Sources: s.settings.Sources, Generation: s.settings.Number},
+			Health:        s.Health.ReadyReport(),
+			Config: statusConfig{Sources: list(s.settings.Sources), Generation: s.settings.Number,
+				Skipped: list(s.settings.Skipped), Warnings: list(s.settings.Warnings)},
 			Watchdog: statusWatchdog{
 				Enabled:         watchdog.Interval > 0,
 				IntervalSeconds: watchdog.Interval.Seconds(),
@@ -130,9 +139,6 @@ func (s systemResource) routes() []edge.Route {
 			Firewall:  s.Device.Firewall(),
 			Logs:      statusLogs{logs.Records, logs.Dropped, logs.RingRecords, logs.RingBytes, s.streams.Load()},
 		}
-		if body.Config.Sources == nil {
-			body.Config.Sources = []string{} // JSON: [] and not null
-		}
 		if !reload.At.IsZero() {
 			body.Config.LastReload = &statusReload{At: reload.At.UTC(), OK: reload.Error == "", Error: reload.Error}
 		}
@@ -142,4 +148,19 @@ func (s systemResource) routes() []edge.Route {
 		}
 		c.JSON(http.StatusOK, body)
 	}}}
+}
+
+// list is [] in JSON, and never null.
+func list(l []string) []string {
+	if l == nil {
+		return []string{}
+	}
+	return l
+}
+
+// startedAt is when the process started, by the wall clock of now: a device
+// without a clock of its own that was right starts in the past, until it has
+// heard the time.
+func startedAt(now time.Time, uptime time.Duration) time.Time {
+	return now.UTC().Add(-uptime).Truncate(time.Millisecond)
 }

@@ -54,6 +54,9 @@ func (a *api) serve(engine *gin.Engine, rows []edge.Route) error {
 	}
 	for _, row := range rows {
 		chain := []gin.HandlerFunc{a.body(row), row.Handle}
+		if row.Cost == edge.Large {
+			chain[1] = a.answers.limit(row.Handle)
+		}
 		engine.Handle(row.Method, row.Path, chain...)
 		if row.Method == http.MethodGet {
 			engine.Handle(http.MethodHead, row.Path, chain...)

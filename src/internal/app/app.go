@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,7 +66,9 @@ type App struct {
 	failures chan error // of accept loops
 	record   *recorder
 
-	activated bool // systemd passed the sockets
+	loaded    atomic.Pointer[config.Config] // in force
+	keeping   chan struct{}                 // holds a value while copies of layers are written
+	activated bool                          // systemd passed the sockets
 	phase     atomic.Value
 	reload    atomic.Pointer[api.Reload]
 	swap      sync.Mutex // a reload must not swap once the drain has begun
@@ -86,10 +89,12 @@ func Run(ctx context.Context, options Options) error {
 }
 
 func newApp(options Options) *App {
+	started := time.Now()
 	a := &App{
 		Options:  options,
 		health:   &health.Registry{},
 		failures: make(chan error, 1),
+		keeping:  make(chan struct{}, 1),
 	}
 	a.phase.Store(starting)
 	reader, err := device.NewReader(a.Root)
@@ -102,13 +107,13 @@ func newApp(options Options) *App {
 		default: // one is enough to stop
 		}
 	})
-	a.record = newRecorder(a.Log.Logger, reader)
+	a.record = newRecorder(a.Log.Logger, reader, config.Labels(a.Layers))
 	a.process = &api.Process{
 		Log:         a.Log,
 		Health:      a.health,
 		Device:      reader,
 		Version:     a.Version,
-		Started:     time.Now(),
+		Uptime:      func() time.Duration { return time.Since(started) },
 		Connections: a.server.Stats,
 		Watchdog:    func() sd.WatchdogStats { return a.watchdog.Stats() },
 		LastReload: func() api.Reload {
@@ -120,6 +125,7 @@ func newApp(options Options) *App {
 		Draining: func() bool { return a.phase.Load() == draining },
 		Events:   a.record.events,
 		Data:     a.record.data,
+		Public:   a.record.public,
 	}
 	a.health.Ready("state", func() error {
 		if p := a.phase.Load(); p != serving {
@@ -128,6 +134,7 @@ func newApp(options Options) *App {
 		return nil
 	})
 	a.health.Ready("data", a.record.ready)
+	a.health.Ready("config", a.configReady)
 	return a
 }
 
@@ -146,6 +153,9 @@ func (a *App) run(ctx context.Context) error {
 	}
 	if err := a.start(ctx); err != nil {
 		a.server.Close()
+		if errors.Is(err, errStopped) {
+			return nil
+		}
 		a.record.startRefused(err)
 		return err
 	}
@@ -173,11 +183,18 @@ func (a *App) run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// errStopped says that the service was asked to stop before it had started: that
+// is no failure.
+var errStopped = errors.New("asked to stop while starting")
+
 // start brings the first generation into force and waits until it has answered.
 func (a *App) start(ctx context.Context) error {
-	cfg, err := config.Load(a.Layers)
+	cfg, err := config.LoadStart(ctx, a.Layers)
+	if ctx.Err() != nil {
+		return errStopped
+	}
 	if err != nil {
-		a.record.expectFromGoodLayers(a.Layers)
+		a.record.expectFromGoodLayers(ctx, a.Layers)
 		return err
 	}
 	a.record.expect(cfg)
@@ -189,6 +206,9 @@ func (a *App) start(ctx context.Context) error {
 		a.Log.Warnf("systemd passed sockets that are not used: %s; only those with FileDescriptorName=%s are", strings.Join(others, ", "), socketName)
 	}
 	a.activated = len(listeners) > 0
+	if source := cfg.Origin("server.listen"); a.activated && source != "" && !slices.Equal(cfg.Server.Listen, config.Default().Server.Listen) {
+		a.Log.Warnf("server.listen of %s has no effect: systemd passes the sockets; change ListenStream= of gin-edged-http.socket", source)
+	}
 	var change *server.Change
 	if a.activated {
 		change, err = a.server.Adopt(listeners)
@@ -199,12 +219,13 @@ func (a *App) start(ctx context.Context) error {
 		return err
 	}
 	a.server.Swap(a.build(1, cfg), change)
+	a.tookOver(cfg)
 
 	checkCtx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := a.selfCheck(checkCtx); err != nil {
 		if ctx.Err() != nil {
-			return nil // asked to stop while starting: that is no failure
+			return nil // the generation is there, so it drains
 		}
 		return fmt.Errorf("the service does not answer itself: %w", err)
 	}
@@ -221,12 +242,22 @@ func (a *App) announce() {
 
 // build makes a generation and applies what it changes in the process.
 func (a *App) build(number uint64, cfg *config.Config) *server.Generation {
-	handler := api.New(a.process, api.Settings{
+	settings := api.Settings{
 		Number:       number,
-		Sources:      cfg.Sources,
 		MaxBodyBytes: int64(cfg.Server.MaxBodyBytes),
 		Routes:       a.Routes,
-	})
+		Hosts:        cfg.Access.Hosts,
+	}
+	for _, source := range cfg.Sources {
+		settings.Sources = append(settings.Sources, a.record.public(source))
+	}
+	for _, skipped := range cfg.Skipped {
+		settings.Skipped = append(settings.Skipped, a.record.public(skipped.String()))
+	}
+	for _, warning := range cfg.Warnings {
+		settings.Warnings = append(settings.Warnings, a.record.public(warning))
+	}
+	handler := api.New(a.process, settings)
 	a.setLevel(cfg)
 	return server.NewGeneration(number, cfg, handler)
 }
@@ -237,6 +268,44 @@ func (a *App) setLevel(cfg *config.Config) {
 		panic(err) // config allows names that logrus knows
 	}
 	a.Log.SetLevel(level)
+}
+
+// tookOver notes which configuration is in force and says what is to be said of
+// its files.
+func (a *App) tookOver(cfg *config.Config) {
+	a.loaded.Store(cfg)
+	for _, warning := range cfg.Warnings {
+		a.Log.Warn(warning)
+	}
+	for _, skipped := range cfg.Skipped {
+		a.Log.Error("started without a layer of the configuration: " + skipped.String())
+		a.record.skipped(skipped)
+	}
+	// On a medium that hangs this does not end, and nobody waits for it.
+	select {
+	case a.keeping <- struct{}{}:
+	default:
+		return // the next reload or start does
+	}
+	go func() {
+		defer func() { <-a.keeping }()
+		if err := cfg.KeepCopies(); err != nil {
+			a.Log.WithError(err).Warn("the last good copy of the configuration on the data partition could not be kept")
+		}
+	}()
+}
+
+// configReady is what /readyz says of the configuration.
+func (a *App) configReady() error {
+	cfg := a.loaded.Load()
+	if cfg == nil || len(cfg.Skipped) == 0 {
+		return nil
+	}
+	var all []string
+	for _, skipped := range cfg.Skipped {
+		all = append(all, a.record.public(skipped.String()))
+	}
+	return health.Degraded(errors.New(strings.Join(all, "; ")))
 }
 
 func listenSource(cfg *config.Config) string {
@@ -271,7 +340,7 @@ func (a *App) loop(ctx context.Context, group *errgroup.Group, beat *health.Loop
 			// next request waits in the channel until this one has ended.
 			hangup = nil
 			group.Go(func() error {
-				a.doReload()
+				a.doReload(ctx)
 				reloaded <- struct{}{}
 				return nil
 			})
@@ -282,12 +351,18 @@ func (a *App) loop(ctx context.Context, group *errgroup.Group, beat *health.Loop
 }
 
 // doReload loads the configuration anew, all or nothing.
-func (a *App) doReload() {
+func (a *App) doReload(ctx context.Context) {
 	a.log(sd.Reloading("reloading the configuration"))
-	err := a.reloadConfig()
+	cfg, err := a.reloadConfig(ctx)
+	if ctx.Err() != nil {
+		return // the service stops, and says so
+	}
+	if err == nil {
+		a.record.expect(cfg)
+	}
 	outcome := &api.Reload{At: time.Now()}
 	if err != nil {
-		outcome.Error = err.Error()
+		outcome.Error = a.record.public(err.Error())
 	}
 	a.reload.Store(outcome)
 	a.record.reloaded(err)
@@ -303,25 +378,25 @@ func (a *App) doReload() {
 	}
 }
 
-func (a *App) reloadConfig() error {
-	cfg, err := config.Load(a.Layers)
+func (a *App) reloadConfig(ctx context.Context) (*config.Config, error) {
+	cfg, err := config.LoadContext(ctx, a.Layers)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a.swap.Lock()
 	defer a.swap.Unlock()
 	if a.phase.Load() == draining {
-		return errors.New("the service is stopping")
+		return nil, errors.New("the service is stopping")
 	}
 	var change *server.Change
 	if !a.activated {
 		if change, err = a.server.Open(cfg.Server.Listen, listenSource(cfg)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	a.server.Swap(a.build(a.server.Generation().Number+1, cfg), change)
-	a.record.expect(cfg)
-	return nil
+	a.tookOver(cfg)
+	return cfg, nil
 }
 
 // drain ends the service in the order in which clients notice least: not
@@ -386,6 +461,11 @@ func (a *App) statusLine() string {
 	line := "serving on " + strings.Join(addrs, ", ")
 	if r := a.reload.Load(); r != nil && r.Error != "" {
 		line += "; last reload refused: " + r.Error
+	}
+	if cfg := a.loaded.Load(); cfg != nil {
+		for _, skipped := range cfg.Skipped {
+			line += "; degraded: " + skipped.String()
+		}
 	}
 	return line
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
@@ -74,7 +75,7 @@ var takesBody = edge.Route{
 }
 
 // launch starts the app and waits for READY.
-func launch(t *testing.T, configuration string) *service {
+func launch(t *testing.T, configuration string, above ...config.Layer) *service {
 	t.Helper()
 	servicetest.NoLeaks(t)
 	dir := t.TempDir()
@@ -92,7 +93,7 @@ func launch(t *testing.T, configuration string) *service {
 	s.write(configuration)
 	logs := newLog(t, s.logs)
 	s.app = newApp(Options{
-		Layers:  []config.Layer{{Path: s.file}},
+		Layers:  append([]config.Layer{{Path: s.file}}, above...),
 		Version: "test",
 		Log:     logs,
 		Root:    os.DirFS("/"),
@@ -105,9 +106,10 @@ func launch(t *testing.T, configuration string) *service {
 		notify.Close()
 	})
 	// The very first datagram: nothing may be said before READY.
-	if got := s.next(10 * time.Second); !strings.HasPrefix(got, "READY=1\nSTATUS=serving on ") {
+	if got := s.next(10 * time.Second); got != "READY=1" {
 		t.Fatalf("first datagram %q, log %s", got, s.logs)
 	}
+	s.want("^STATUS=serving on ")
 	s.url = "http://" + s.app.server.Addrs()[0].String()
 	return s
 }
@@ -126,11 +128,12 @@ func (s *service) next(wait time.Duration) string {
 	return string(buf[:n])
 }
 
-// want reads datagrams until one matches; those of the watchdog are skipped.
+// want reads datagrams until one matches; those of the watchdog are skipped, and
+// STATUS unless it is asked for.
 func (s *service) want(pattern string) {
 	s.t.Helper()
 	got := s.next(5 * time.Second)
-	for got == "WATCHDOG=1" {
+	for got == "WATCHDOG=1" || strings.HasPrefix(got, "STATUS=") && !strings.HasPrefix(pattern, "^STATUS=") {
 		got = s.next(5 * time.Second)
 	}
 	if !regexp.MustCompile(pattern).MatchString(got) {
@@ -197,22 +200,23 @@ func TestServesAfterReadyAndStops(t *testing.T) {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
-	_, body := s.get("/livez")
+	_, body := s.get("/api/v1/system/status")
 	for _, loop := range []string{"loop/main", "loop/accept-http"} {
 		if !strings.Contains(body, loop) {
 			t.Errorf("%s is not in %s", loop, body)
 		}
 	}
 	s.stop()
-	s.want("^STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000\nSTATUS=")
+	s.want("^STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000$")
 }
 
 func TestReload(t *testing.T) {
 	s := launch(t, quick)
 	s.write(quick + "max_connections = 7\n")
 	s.hangup <- syscall.SIGHUP
-	s.want("^RELOADING=1\nMONOTONIC_USEC=[0-9]+\n")
-	s.want("^READY=1\nSTATUS=serving on 127.0.0.1:[0-9]+$")
+	s.want("^RELOADING=1\nMONOTONIC_USEC=[0-9]+$")
+	s.want("^READY=1$")
+	s.want("^STATUS=serving on 127.0.0.1:[0-9]+$")
 	if v := s.status(); v.Connections.Limit != 7 || v.Config.Generation != 2 || !v.Config.LastReload.OK {
 		t.Errorf("status after a good file: %+v", v)
 	}
@@ -220,7 +224,8 @@ func TestReload(t *testing.T) {
 	s.write(quick + "max_connections = 9\nmax_bdoy_bytes = 1\n")
 	s.hangup <- syscall.SIGHUP
 	s.want("^RELOADING=1\n")
-	s.want("^READY=1\nSTATUS=serving on .*last reload refused: .*c.toml:5: key server.max_bdoy_bytes: unknown key")
+	s.want("^READY=1$")
+	s.want("^STATUS=serving on .*last reload refused: .*c.toml:5: key server.max_bdoy_bytes: unknown key")
 	if v := s.status(); v.Connections.Limit != 7 || v.Config.Generation != 2 || v.Config.LastReload.OK || !strings.Contains(v.Config.LastReload.Error, "c.toml:5: key server.max_bdoy_bytes") {
 		t.Errorf("status after a bad file: %+v", v)
 	}
@@ -235,7 +240,8 @@ func TestReload(t *testing.T) {
 	s.write(fmt.Sprintf("server.listen = [\"127.0.0.2:0\", %q]\nserver.drain_delay = \"0s\"\n", taken.Addr()))
 	s.hangup <- syscall.SIGHUP
 	s.want("^RELOADING=1\n")
-	s.want("^READY=1\nSTATUS=serving on 127.0.0.1:.*address already in use")
+	s.want("^READY=1$")
+	s.want("^STATUS=serving on 127.0.0.1:.*address already in use")
 	if v := s.status(); v.Config.Generation != 2 {
 		t.Errorf("status: %+v", v)
 	}
@@ -243,7 +249,8 @@ func TestReload(t *testing.T) {
 	taken.Close()
 	s.hangup <- syscall.SIGHUP
 	s.want("^RELOADING=1\n")
-	s.want("^READY=1\nSTATUS=serving on 127.0.0.2:[0-9]+, " + taken.Addr().String() + "$")
+	s.want("^READY=1$")
+	s.want("^STATUS=serving on 127.0.0.2:[0-9]+, " + taken.Addr().String() + "$")
 	s.url = "http://" + taken.Addr().String()
 	if v := s.status(); v.Config.Generation != 3 || v.Connections.Limit != 256 {
 		t.Errorf("status on the new address: %+v", v)
@@ -257,15 +264,19 @@ func TestDrainFinishesARunningRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "GET /body HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1"); err != nil {
+	if _, err := fmt.Fprint(conn, "GET /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n1"); err != nil {
 		t.Fatal(err)
 	}
 	for s.status().Connections.Active < 2 { // this request and that of status
 	}
 	s.cancel()
 	s.want("^STOPPING=1\n")
-	if code, body := s.get("/readyz"); code != 503 || !strings.Contains(body, "draining") {
+	s.want("^STATUS=draining: not ready")
+	if code, body := s.get("/readyz"); code != 503 || body != `{"status":"failed"}` {
 		t.Errorf("readyz while draining: %d %s", code, body)
+	}
+	if _, body := s.get("/api/v1/system/status"); !strings.Contains(body, `{"name":"state","ok":false,"detail":"draining"}`) {
+		t.Errorf("status while draining: %s", body)
 	}
 	if code, _ := s.get("/livez"); code != 200 {
 		t.Errorf("livez while draining: %d", code)
@@ -306,7 +317,7 @@ func TestLogStreamEnds(t *testing.T) {
 	r := follow()
 	s.hangup <- syscall.SIGHUP
 	s.want("^RELOADING=1\n")
-	s.want("^READY=1\n")
+	s.want("^READY=1$")
 	if body, err := io.ReadAll(r.Body); err != nil || !strings.HasPrefix(string(body), "retry: ") {
 		t.Errorf("after a reload: %q, %v", body, err)
 	}
@@ -380,6 +391,142 @@ func TestStartFailures(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("error %v, want %q", err, tc.want)
 		}
+	}
+}
+
+// dataLayer gives the running service a last layer on a data partition. The
+// service has to be launched anew to read it.
+func dataLayer(t *testing.T, text string) config.Layer {
+	t.Helper()
+	dir := t.TempDir()
+	l := config.DefaultLayers()[3]
+	l.OnData, l.Path, l.Good = false, filepath.Join(dir, "gin-edged.toml"), filepath.Join(dir, "state/good")
+	if err := os.Mkdir(filepath.Dir(l.Good), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(l.Path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// A wrong key on the data partition is said everywhere, and stops no start.
+func TestStartWithABadDataLayer(t *testing.T) {
+	layer := dataLayer(t, "[server]\nmax_conns = 5\n")
+	const mistake = "data/gin-edged.toml:2: key server.max_conns: unknown key"
+	s := launch(t, quick, layer)
+	s.wantLogged("level=error", "started without a layer of the configuration", layer.Path+":2: key server.max_conns")
+	if code, body := s.get("/readyz"); code != 200 || body != `{"status":"degraded"}` {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	_, body := s.get("/api/v1/system/status")
+	for _, want := range []string{`{"name":"config","ok":false,"degraded":true,"detail":"` + mistake, `"skipped":["` + mistake, `it is left out: mend the file and reload"`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is not in %s", want, body)
+		}
+	}
+	if strings.Contains(body, filepath.Dir(layer.Path)) {
+		t.Errorf("a path is in %s", body)
+	}
+	if items := s.events(); !slices.ContainsFunc(items, func(i item) bool {
+		return i.Kind == events.ConfigSkipped && i.Severity == events.Error && strings.Contains(i.Message, mistake)
+	}) {
+		t.Errorf("events %+v", items)
+	}
+	// A reload is as strict as before, and says the same; mended, all is well.
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	s.want("^READY=1$")
+	s.want("^STATUS=serving on .*last reload refused: " + mistake + ".*; degraded: ")
+	if v := s.status(); v.Config.LastReload.OK || v.Config.Generation != 1 {
+		t.Errorf("%+v", v.Config)
+	}
+	if err := os.WriteFile(layer.Path, []byte("[server]\nmax_connections = 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	s.want("^READY=1$")
+	s.want("^STATUS=serving on 127.0.0.1:[0-9]+$")
+	if code, body := s.get("/readyz"); code != 200 || body != `{"status":"ok"}` {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	// It is kept, and in force at the next start, whatever becomes of the file.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(layer.Good); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the good copy is not kept")
+		}
+	}
+	s.stop()
+	if err := os.WriteFile(layer.Path, []byte("[server"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = launch(t, quick, layer)
+	if v := s.status(); v.Connections.Limit != 5 {
+		t.Errorf("the last good copy is not in force: %+v", v)
+	}
+	if _, body := s.get("/api/v1/system/status"); !strings.Contains(body, "its last good copy data/gin-edged.toml.good is in force") {
+		t.Error(body)
+	}
+}
+
+// Neither a start, nor a reload, nor a stop waits for a medium that hangs.
+func TestMediumThatHangs(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	layer := dataLayer(t, "")
+	layer.Read = func() ([]byte, error) {
+		<-release
+		return nil, nil
+	}
+	begin := time.Now()
+	s := launch(t, quick, layer)
+	if took := time.Since(begin); took > config.ReadTimeout+10*time.Second {
+		t.Errorf("the start took %v", took)
+	}
+	if _, body := s.get("/api/v1/system/status"); !strings.Contains(body, "data/gin-edged.toml: no answer from its medium within 2s; it is left out") {
+		t.Error(body)
+	}
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	s.want("^READY=1$")
+	s.want("^STATUS=.*last reload refused: .*no answer from its medium")
+	// In the middle of a reload:
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1\n")
+	begin = time.Now()
+	s.stop()
+	if took := time.Since(begin); took > config.ReadTimeout {
+		t.Errorf("the stop took %v", took)
+	}
+}
+
+func TestStopWhileTheConfigurationIsRead(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	reading := make(chan struct{})
+	layer := dataLayer(t, "")
+	layer.Read = func() ([]byte, error) {
+		close(reading)
+		<-release
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- Run(ctx, Options{Layers: []config.Layer{layer}, Log: newLog(t, io.Discard), Root: os.DirFS("/")})
+	}()
+	<-reading
+	begin := time.Now()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("a stop is no failure: %v", err)
+	}
+	if took := time.Since(begin); took > config.ReadTimeout {
+		t.Errorf("it took %v", took)
 	}
 }
 

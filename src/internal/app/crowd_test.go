@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
@@ -19,7 +20,7 @@ func TestRefusalsAreToldOfNowAndThen(t *testing.T) {
 	reader, _ := device.NewReader(os.DirFS("/"))
 	logs := &servicetest.Buffer{}
 	log := servicetest.TextLogger(logs)
-	r := newRecorder(log, reader)
+	r := newRecorder(log, reader, config.Labels(nil))
 	w := crowd{log: log, events: r.events}
 	now := time.Now()
 	for i, s := range []server.Stats{
@@ -36,7 +37,7 @@ func TestRefusalsAreToldOfNowAndThen(t *testing.T) {
 	if want := []string{"1", "599"}; !slices.Equal(lines, want) {
 		t.Errorf("logged %q, want %q: %s", lines, want, logs)
 	}
-	items := newest(r)
+	items := recorded(t, r)
 	if len(items) != 2 || items[0].Kind != events.Crowded || items[0].Fields["refused"] != "1" || items[1].Fields["refused"] != "599" {
 		t.Errorf("events %+v", items)
 	}

@@ -30,6 +30,7 @@ const (
 // the log of critical events.
 type recorder struct {
 	log     *logrus.Logger
+	label   func(string) string // see config.Labels
 	device  *device.Reader
 	events  *events.Log
 	monitor *storage.Monitor
@@ -44,8 +45,8 @@ type recorder struct {
 	failures int
 }
 
-func newRecorder(log *logrus.Logger, reader *device.Reader) *recorder {
-	r := &recorder{log: log, device: reader}
+func newRecorder(log *logrus.Logger, reader *device.Reader, label func(string) string) *recorder {
+	r := &recorder{log: log, label: label, device: reader}
 	bootID, _ := reader.BootID() // "": one of /proc is not readable, and says so elsewhere
 	r.events = events.New(events.Options{
 		BootID: bootID,
@@ -88,9 +89,9 @@ func (r *recorder) expect(cfg *config.Config) {
 
 // expectFromGoodLayers is for a start that a bad layer refuses: those below it
 // say where that can be recorded.
-func (r *recorder) expectFromGoodLayers(layers []config.Layer) {
+func (r *recorder) expectFromGoodLayers(ctx context.Context, layers []config.Layer) {
 	for n := len(layers) - 1; n > 0; n-- {
-		if cfg, err := config.Load(layers[:n]); err == nil {
+		if cfg, err := config.LoadStart(ctx, layers[:n]); err == nil {
 			r.expect(cfg)
 			return
 		}
@@ -106,7 +107,7 @@ func (r *recorder) checked(report storage.Report) {
 		r.events.Use("")
 	case storage.Failed: // as it was: the next look may find it well
 	default:
-		r.events.Use(filepath.Join(report.Path, "gin-edge", "events"))
+		r.events.Use(filepath.Join(report.Path, "gin-edge", "state", "events"))
 	}
 }
 
@@ -195,7 +196,16 @@ func (r *recorder) started(version string) {
 }
 
 func (r *recorder) startRefused(err error) {
-	r.events.Record(events.Event{Kind: events.StartRefused, Severity: events.Error, Message: "the service did not start: " + err.Error()})
+	r.events.Record(events.Event{Kind: events.StartRefused, Severity: events.Error, Message: "the service did not start: " + r.public(err.Error())})
+}
+
+// public is a text for the API, in which the files of the configuration have
+// their labels and not their paths. The journal has those.
+func (r *recorder) public(text string) string { return r.label(text) }
+
+func (r *recorder) skipped(s config.Skipped) {
+	r.events.Record(events.Event{Kind: events.ConfigSkipped, Severity: events.Error,
+		Message: "the service has started without a layer of its configuration: " + r.public(s.String())})
 }
 
 func (r *recorder) stopping() {
@@ -209,7 +219,7 @@ func (r *recorder) acceptFailed(err error) {
 func (r *recorder) reloaded(err error) {
 	e := events.Event{Kind: events.ConfigReload, Severity: events.Info, Message: "the configuration was reloaded"}
 	if err != nil {
-		e.Severity, e.Message = events.Warning, "a reload of the configuration was refused: "+err.Error()
+		e.Severity, e.Message = events.Warning, "a reload of the configuration was refused: "+r.public(err.Error())
 	}
 	r.events.Record(e)
 }

@@ -19,17 +19,36 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
 
-func (s *service) events() (items []events.Item) {
+// item is an event as the API shows it.
+type item struct {
+	events.Event
+	Stored bool
+}
+
+func (s *service) events() (items []item) {
 	s.t.Helper()
 	_, body := s.get("/api/v1/events")
-	var answer struct{ Events []events.Item }
+	var answer struct{ Events []item }
 	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		s.t.Fatal(err)
 	}
 	return answer.Events
 }
 
-func kinds(items []events.Item) []events.Kind {
+// recorded are the events of a recorder that nobody serves.
+func recorded(t *testing.T, r *recorder) (items []item) {
+	t.Helper()
+	for shown := range r.events.Newest(10).All() {
+		var i item
+		if err := json.Unmarshal(shown.JSON, &i); err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, i)
+	}
+	return items
+}
+
+func kinds(items []item) []events.Kind {
 	var list []events.Kind
 	for _, item := range items {
 		list = append(list, item.Kind)
@@ -42,24 +61,24 @@ func TestEventsOfALife(t *testing.T) {
 	s.write("server.listen = 1\n")
 	s.hangup <- syscall.SIGHUP
 	s.want("^RELOADING=1\n")
-	s.want("^READY=1\n")
+	s.want("^READY=1$")
 	// A temporary folder is no mount point.
 	s.write(quick + "[storage]\ndata = \"" + t.TempDir() + "\"\n")
 	s.hangup <- syscall.SIGHUP
 	s.want("^RELOADING=1\n")
-	s.want("^READY=1\n")
+	s.want("^READY=1$")
 	code, body := s.get("/readyz")
-	if code != 200 || !strings.Contains(body, `"status":"degraded"`) || !strings.Contains(body, `{"name":"data","ok":false,"degraded":true,"detail":"`) || !strings.Contains(body, "missing: nothing is mounted there") {
+	if code != 200 || body != `{"status":"degraded"}` {
 		t.Errorf("readyz without the data partition: %d %s", code, body)
 	}
-	if _, body := s.get("/api/v1/system/status"); !strings.Contains(body, `"state":"missing"`) || !strings.Contains(body, `"last_reset":{"cause":"`) {
+	if _, body := s.get("/api/v1/system/status"); !strings.Contains(body, `{"name":"data","ok":false,"degraded":true,"detail":"`) || !strings.Contains(body, "missing: nothing is mounted there") || !strings.Contains(body, `"state":"missing"`) || !strings.Contains(body, `"last_reset":{"cause":"`) {
 		t.Errorf("status: %s", body)
 	}
 	if code, body := s.get("/livez"); code != 200 || strings.Contains(body, "degraded") {
 		t.Errorf("livez: %d %s", code, body)
 	}
 	want := []events.Kind{events.Boot, events.ServiceStart, events.ConfigReload, events.ConfigReload, events.DataPartition}
-	var items []events.Item
+	var items []item
 	for len(items) < len(want) { // the last one comes with a beat of the main loop
 		items = s.events()
 	}
@@ -74,7 +93,7 @@ func TestEventsOfALife(t *testing.T) {
 	s.write(quick)
 	s.hangup <- syscall.SIGHUP
 	s.want("^RELOADING=1\n")
-	s.want("^READY=1\n")
+	s.want("^READY=1$")
 	if _, body := s.get("/readyz"); !strings.Contains(body, `"status":"ok"`) {
 		t.Errorf("readyz when none is expected: %s", body)
 	}
@@ -113,7 +132,7 @@ func TestEventsOutliveTheProcess(t *testing.T) {
 
 	second := launch(t, quick+data)
 	want := []events.Kind{events.Boot, events.ServiceStart, events.ServiceStop, events.StartRefused, events.ServiceStart}
-	var items []events.Item
+	var items []item
 	for len(items) < len(want) || !items[len(items)-1].Stored {
 		items = second.events()
 	}
@@ -124,7 +143,7 @@ func TestEventsOutliveTheProcess(t *testing.T) {
 
 func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 	reader, _ := device.NewReader(os.DirFS("/"))
-	r := newRecorder(servicetest.TextLogger(io.Discard), reader)
+	r := newRecorder(servicetest.TextLogger(io.Discard), reader, config.Labels(nil))
 	for _, text := range []string{
 		"loop/main: no beat for 4.1 s, limit 4.0 s", "loop/main: no beat for 12.9 s, limit 4.0 s",
 		"loop/accept-http: no beat for 4.1 s, limit 4.0 s", "loop/accept-http: no beat for 5.1 s, limit 4.0 s",
@@ -134,7 +153,7 @@ func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 	r.watchdogPassed()
 	r.watchdogFailed(errors.New("loop/accept-http: no beat for 5.1 s, limit 4.0 s"))
 	got := []string{}
-	for _, item := range r.events.Newest(10) {
+	for _, item := range recorded(t, r) {
 		got = append(got, item.Fields["failures"]+" "+item.Message)
 	}
 	want := []string{
@@ -151,7 +170,7 @@ func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 func TestFirewallEvents(t *testing.T) {
 	root := t.TempDir()
 	reader, _ := device.NewReader(os.DirFS(root))
-	r := newRecorder(servicetest.TextLogger(io.Discard), reader)
+	r := newRecorder(servicetest.TextLogger(io.Discard), reader, config.Labels(nil))
 	for _, f := range []device.Firewall{
 		{State: device.FirewallInForce},
 		{State: device.FirewallClosed, Detail: "a.conf:1: no port"},
@@ -164,7 +183,7 @@ func TestFirewallEvents(t *testing.T) {
 		r.watchFirewall()
 	}
 	got := []string{}
-	for _, item := range r.events.Newest(10) {
+	for _, item := range recorded(t, r) {
 		got = append(got, string(item.Kind)+" "+string(item.Severity)+" "+item.Fields["state"]+": "+item.Message)
 	}
 	want := []string{

@@ -4,12 +4,8 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -18,13 +14,25 @@ import (
 // Config is the effective configuration.
 type Config struct {
 	Server  Server
+	Access  Access
 	Log     Log
 	Storage Storage
 
 	// Sources are the files that were read, in order.
 	Sources []string
+	// Skipped are those that a start has passed over.
+	Skipped []Skipped
+	// Warnings are about what is accepted and should be changed. Each names its
+	// file and the remedy.
+	Warnings []string
 
-	origin map[string]string // key → file that set it
+	origin map[string]place // key → where it was set
+	copies []keptCopy
+}
+
+type place struct {
+	file string
+	line int
 }
 
 // Server is the [server] table.
@@ -50,6 +58,13 @@ type Server struct {
 	MemoryBudget int // bytes; 0: see Budget
 }
 
+// Access is the [access] table.
+type Access struct {
+	// Hosts are the names under which the device is reached, beside those that it
+	// knows itself.
+	Hosts []string
+}
+
 // Log is the [log] table.
 type Log struct {
 	Level string // error, warn, info, debug
@@ -60,27 +75,6 @@ type Storage struct {
 	// Data is where the data partition is mounted; "" means that none is
 	// expected.
 	Data string
-}
-
-// Layer is one file of the configuration.
-type Layer struct {
-	Path     string
-	Optional bool // a missing file is no error
-	// OnData: Path is below the mount point that the layers before this one
-	// set storage.data to. Without one there is no such layer.
-	OnData bool
-}
-
-// DefaultLayers are the files of an installed system: the vendor's defaults,
-// what the package of the data partition says of it, the administrator's file,
-// and the one on the data partition.
-func DefaultLayers() []Layer {
-	return []Layer{
-		{Path: "/usr/lib/gin-edge/gin-edged.toml", Optional: true},
-		{Path: "/usr/lib/gin-edge/gin-edge-data.toml", Optional: true},
-		{Path: "/etc/gin-edge/gin-edged.toml", Optional: true},
-		{Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true},
-	}
 }
 
 // Default returns the values that hold when no file sets a key.
@@ -102,67 +96,14 @@ func Default() *Config {
 
 			MaxRequestsPerSource: 16,
 		},
+		Access: Access{Hosts: []string{}},
 		Log:    Log{Level: "info"},
-		origin: map[string]string{},
+		origin: map[string]place{},
 	}
-}
-
-// maxFileBytes bounds what a layer may hold: far above any real file, far
-// below the memory limit of the service.
-const maxFileBytes = 256 << 10
-
-// Load merges the layers over the defaults.
-func Load(layers []Layer) (*Config, error) {
-	c := Default()
-	for _, layer := range layers {
-		file := layer.Path
-		if layer.OnData {
-			if c.Storage.Data == "" {
-				continue
-			}
-			file = c.Storage.Data + layer.Path
-		}
-		data, err := readFile(file)
-		if err != nil {
-			if layer.Optional && errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			return nil, err
-		}
-		if err := c.Merge(file, data); err != nil {
-			return nil, err
-		}
-	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-func readFile(path string) ([]byte, error) {
-	// A FIFO or a device would block the start or a reload for ever.
-	if info, err := os.Stat(path); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxFileBytes)
-	}
-	return data, nil
 }
 
 // Origin returns the file that set the key, or "" when it has its default.
-func (c *Config) Origin(key string) string { return c.origin[key] }
+func (c *Config) Origin(key string) string { return c.origin[key].file }
 
 // TOML returns the configuration as a file that Load reads back to the same
 // values. A comment names the origin of each value.

@@ -47,7 +47,8 @@ func TestGoodFiles(t *testing.T) {
 			},
 			MemoryBudget: 1 << 30,
 		},
-		Log: Log{Level: "error"}, Storage: Storage{Data: "/srv/data-1"},
+		Access: Access{Hosts: []string{"device.example.com", "_a"}},
+		Log:    Log{Level: "error"}, Storage: Storage{Data: "/srv/data-1"},
 	}
 	dotted := Default()
 	dotted.Server.Listen = []string{":80", "[::1]:8080"}
@@ -60,7 +61,7 @@ func TestGoodFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(got.Server, want.Server) || got.Log != want.Log || got.Storage != want.Storage {
+			if !reflect.DeepEqual(got.Server, want.Server) || !reflect.DeepEqual(got.Access, want.Access) || got.Log != want.Log || got.Storage != want.Storage {
 				t.Errorf("got  %+v %+v %+v\nwant %+v %+v %+v", got.Server, got.Log, got.Storage, want.Server, want.Log, want.Storage)
 			}
 		})
@@ -149,11 +150,11 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 // The schema, the defaults and the printed form belong together.
 func TestPrintedDefaultsReadBack(t *testing.T) {
 	c := Default()
-	again := &Config{origin: map[string]string{}}
+	again := &Config{origin: map[string]place{}}
 	if err := again.Merge("printed", []byte(c.TOML())); err != nil {
 		t.Fatalf("%v in\n%s", err, c.TOML())
 	}
-	if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log || again.Storage != c.Storage {
+	if !reflect.DeepEqual(again.Server, c.Server) || !reflect.DeepEqual(again.Access, c.Access) || again.Log != c.Log || again.Storage != c.Storage {
 		t.Errorf("got %+v %+v", again.Server, again.Log)
 	}
 	for _, k := range keys {
@@ -186,7 +187,7 @@ func FuzzParse(f *testing.F) {
 		if err := again.Merge("f", []byte(c.TOML())); err != nil {
 			t.Fatalf("%v in\n%s", err, c.TOML())
 		}
-		if !reflect.DeepEqual(again.Server, c.Server) || again.Log != c.Log || again.Storage != c.Storage {
+		if !reflect.DeepEqual(again.Server, c.Server) || !reflect.DeepEqual(again.Access, c.Access) || again.Log != c.Log || again.Storage != c.Storage {
 			t.Fatalf("%+v reads back as %+v", c, again)
 		}
 	})
@@ -202,7 +203,7 @@ func TestPackagedFileHoldsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := Default(); !reflect.DeepEqual(c.Server, d.Server) || c.Log != d.Log || c.Storage != d.Storage {
+	if d := Default(); !reflect.DeepEqual(c.Server, d.Server) || !reflect.DeepEqual(c.Access, d.Access) || c.Log != d.Log || c.Storage != d.Storage {
 		t.Errorf("file:     %+v %+v\ndefaults: %+v %+v", c.Server, c.Log, d.Server, d.Log)
 	}
 	for _, k := range keys {

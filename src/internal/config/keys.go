@@ -39,6 +39,7 @@ var keys = []key{
 	integer("server.memory_budget", 0, 1<<30, func(c *Config) *int { return &c.Server.MemoryBudget }),
 	duration("server.drain_delay", 0, time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainDelay }),
 	duration("server.drain_timeout", time.Second, 5*time.Minute, func(c *Config) *time.Duration { return &c.Server.DrainTimeout }),
+	hostNames("access.hosts", func(c *Config) *[]string { return &c.Access.Hosts }),
 	choice("log.level", []string{"error", "warn", "info", "debug"}, func(c *Config) *string { return &c.Log.Level }),
 	mountPoint("storage.data", func(c *Config) *string { return &c.Storage.Data }),
 }
@@ -53,10 +54,10 @@ func duration(name string, low, high time.Duration, field func(*Config) *time.Du
 			}
 			d, err := time.ParseDuration(s)
 			if err != nil {
-				return fmt.Errorf(`%q is not a duration like "5s" or "1m30s"`, s)
+				return fmt.Errorf(`%s is not a duration like "5s" or "1m30s"`, quote(s))
 			}
 			if d < low || d > high {
-				return fmt.Errorf("%q is out of range: %s to %s", s, formatDuration(low), formatDuration(high))
+				return fmt.Errorf("%s is out of range: %s to %s", quote(s), formatDuration(low), formatDuration(high))
 			}
 			*field(c) = d
 			return nil
@@ -105,7 +106,7 @@ func choice(name string, choices []string, field func(*Config) *string) key {
 				return wrongType(value, "a string")
 			}
 			if !slices.Contains(choices, s) {
-				return fmt.Errorf("%q is not one of %s", s, strings.Join(choices, ", "))
+				return fmt.Errorf("%s is not one of %s", quote(s), strings.Join(choices, ", "))
 			}
 			*field(c) = s
 			return nil
@@ -117,7 +118,6 @@ func choice(name string, choices []string, field func(*Config) *string) key {
 // mountPoint takes "" or a path as /proc/self/mountinfo has it: absolute, clean
 // and without characters that are escaped there.
 func mountPoint(name string, field func(*Config) *string) key {
-	const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./"
 	return key{
 		name: name,
 		set: func(c *Config, value any) error {
@@ -125,8 +125,8 @@ func mountPoint(name string, field func(*Config) *string) key {
 			if !ok {
 				return wrongType(value, "a string")
 			}
-			if s != "" && (len(s) < 2 || len(s) > maxPath || path.Clean(s) != s || s[0] != '/' || strings.Trim(s, bare) != "") {
-				return fmt.Errorf(`%q is not a mount point: "", or an absolute path like "/data" of letters, digits and - _ . /, without .. or a / at its end`, s)
+			if s != "" && (len(s) < 2 || len(s) > maxPath || path.Clean(s) != s || s[0] != '/' || strings.Trim(s, mountCharacters) != "") {
+				return fmt.Errorf(`%s is not a mount point: "", or an absolute path like "/data" of letters, digits and - _ . /, without .. or a / at its end`, quote(s))
 			}
 			*field(c) = s
 			return nil
@@ -134,6 +134,72 @@ func mountPoint(name string, field func(*Config) *string) key {
 		format: func(c *Config) string { return strconv.Quote(*field(c)) },
 	}
 }
+
+// maxHosts bounds access.hosts: each request is compared with it.
+const maxHosts = 64
+
+// hostNames takes the names of hosts, as the header Host has them but for the
+// port. Their case does not matter.
+func hostNames(name string, field func(*Config) *[]string) key {
+	return key{
+		name: name,
+		set: func(c *Config, value any) error {
+			list, ok := value.([]any)
+			if !ok {
+				return wrongType(value, `an array of host names, like ["device.example.com"]`)
+			}
+			if len(list) > maxHosts {
+				return fmt.Errorf("has %d names; %d are allowed", len(list), maxHosts)
+			}
+			names := make([]string, 0, len(list))
+			for _, v := range list {
+				s, ok := v.(string)
+				if !ok {
+					return wrongType(v, `a host name as a string, like "device.example.com"`)
+				}
+				if !isHostName(s) {
+					return fmt.Errorf(`%s is not a host name like "device.example.com", without a port; IP addresses are always allowed`, quote(s))
+				}
+				s = strings.ToLower(s)
+				if slices.Contains(names, s) {
+					return fmt.Errorf("%s is there twice", quote(s))
+				}
+				names = append(names, s)
+			}
+			*field(c) = names
+			return nil
+		},
+		format: func(c *Config) string { return formatStrings(*field(c)) },
+	}
+}
+
+// isHostName takes what RFC 1123 (section 2.1) and RFC 1035 allow, and the
+// underscore that some networks use; not an IP address.
+func isHostName(s string) bool {
+	if len(s) > 253 {
+		return false
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		bare := strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == ""
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || !bare {
+			return false
+		}
+	}
+	return true
+}
+
+func formatStrings(list []string) string {
+	quoted := make([]string, 0, len(list))
+	for _, s := range list {
+		quoted = append(quoted, strconv.Quote(s))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+const mountCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./"
 
 // maxPath leaves room below PATH_MAX for the names of the service's own files.
 const maxPath = 1024
@@ -162,33 +228,43 @@ func addresses(name string, field func(*Config) *[]string) key {
 					return err
 				}
 				if slices.Contains(seen, s) {
-					return fmt.Errorf("%q is there twice", s)
+					return fmt.Errorf("%s is there twice", quote(s))
 				}
 				seen = append(seen, s)
 			}
 			*field(c) = seen
 			return nil
 		},
-		format: func(c *Config) string {
-			quoted := make([]string, 0, len(*field(c)))
-			for _, s := range *field(c) {
-				quoted = append(quoted, strconv.Quote(s))
-			}
-			return "[" + strings.Join(quoted, ", ") + "]"
-		},
+		format: func(c *Config) string { return formatStrings(*field(c)) },
 	}
 }
 
 // checkAddress wants an IP address, because a name would make the start depend
 // on name resolution, and so on the network. Port 0 lets the kernel choose.
 func checkAddress(s string) error {
+	if !listenAddress(s).IsValid() {
+		return fmt.Errorf(`%s is not an IP address and port, like "127.0.0.1:8080", "[::1]:8080" or ":8080"`, quote(s))
+	}
+	return nil
+}
+
+// listenAddress reads an address of server.listen. That of one which is none is
+// not valid.
+func listenAddress(s string) netip.AddrPort {
 	if port, ok := strings.CutPrefix(s, ":"); ok {
 		s = "[::]:" + port // no address: all of them
 	}
-	if _, err := netip.ParseAddrPort(s); err != nil {
-		return fmt.Errorf(`%q is not an IP address and port, like "127.0.0.1:8080", "[::1]:8080" or ":8080"`, s)
+	a, _ := netip.ParseAddrPort(s)
+	return a
+}
+
+// quote is a value in a message: one line, and no longer than one can read.
+func quote(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return strconv.Quote(s)
 	}
-	return nil
+	return strconv.Quote(strings.ToValidUTF8(s[:most], "")) + "…"
 }
 
 // maxNetworks bounds server.trusted_sources, through which each connection goes.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,18 +17,21 @@ import (
 // The syntax and the rules about duplicate keys are go-toml's. The keys are
 // then read from its parser's nodes, because only those know their lines.
 func (c *Config) Merge(file string, data []byte) error {
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
+		return fmt.Errorf("%s:1: begins with a byte order mark (BOM): save it as UTF-8 without one", file)
+	}
 	var document map[string]any
 	if err := toml.Unmarshal(data, &document); err != nil {
 		var syntax *toml.DecodeError
 		if !errors.As(err, &syntax) {
-			return fmt.Errorf("%s: %w", file, err)
+			return fmt.Errorf("%s: %s", file, shorten(err.Error(), maxMessage))
 		}
 		line, column := syntax.Position()
 		at := fmt.Sprintf("%s:%d: column %d: ", file, line, column)
 		if len(syntax.Key()) > 0 {
 			at = fmt.Sprintf("%s:%d: key %s: ", file, line, joinKey(syntax.Key()))
 		}
-		return errors.New(at + strings.TrimPrefix(syntax.Error(), "toml: "))
+		return errors.New(at + shorten(strings.TrimPrefix(syntax.Error(), "toml: "), maxMessage))
 	}
 	m := merger{config: c, file: file}
 	m.parser.Reset(data)
@@ -36,6 +40,21 @@ func (c *Config) Merge(file string, data []byte) error {
 	}
 	c.Sources = append(c.Sources, file)
 	return nil
+}
+
+// A message goes to systemd's STATUS, whose datagrams are 4096 bytes at most, to
+// the journal and to the API. What a file says can be 256 KiB long.
+const (
+	maxMessage   = 512
+	maxKeyLength = 128
+)
+
+// shorten cuts a text that is meant for people.
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 type merger struct {
@@ -85,6 +104,15 @@ func (m *merger) keyValue(table []string, node *unstable.Node) error {
 		}
 		return nil
 	}
+	for i := range renamed {
+		if r := &renamed[i]; r.old == name {
+			m.warn(node, path, r)
+			if r.now == "" {
+				return nil
+			}
+			name = r.now
+		}
+	}
 	for i := range keys {
 		if keys[i].name == name {
 			value, err := convert(node.Value())
@@ -94,7 +122,7 @@ func (m *merger) keyValue(table []string, node *unstable.Node) error {
 			if err != nil {
 				return m.fail(node, path, err)
 			}
-			m.config.origin[name] = m.file
+			m.config.origin[name] = place{m.file, m.line(node)}
 			return nil
 		}
 	}
@@ -154,12 +182,25 @@ func (m *merger) unknown(node *unstable.Node, path []string) error {
 }
 
 func (m *merger) fail(node *unstable.Node, path []string, err error) error {
-	line := 0
+	return fmt.Errorf("%s:%d: key %s: %w", m.file, m.line(node), joinKey(path), err)
+}
+
+func (m *merger) line(node *unstable.Node) int {
 	for it := node.Key(); it.Next(); {
-		line = m.parser.Shape(it.Node().Raw).Start.Line
-		break
+		return m.parser.Shape(it.Node().Raw).Start.Line
 	}
-	return fmt.Errorf("%s:%d: key %s: %w", m.file, line, joinKey(path), err)
+	return 0
+}
+
+func (m *merger) warn(node *unstable.Node, path []string, r *renaming) {
+	what := "is no longer used; remove it"
+	if r.now != "" {
+		what = "is now called " + r.now
+	}
+	if r.note != "" {
+		what += ": " + r.note
+	}
+	m.config.Warnings = append(m.config.Warnings, fmt.Sprintf("%s:%d: key %s %s; the next release does not know it", m.file, m.line(node), joinKey(path), what))
 }
 
 func keyParts(node *unstable.Node) []string {
@@ -171,7 +212,8 @@ func keyParts(node *unstable.Node) []string {
 }
 
 // joinKey writes a key as TOML does: parts that are not bare are quoted, which
-// also keeps control characters out of messages.
+// also keeps control characters out of messages. A long one is cut: no known key
+// is so long.
 func joinKey(parts []string) string {
 	quoted := make([]string, len(parts))
 	for i, part := range parts {
@@ -181,12 +223,17 @@ func joinKey(parts []string) string {
 			quoted[i] = strconv.Quote(part)
 		}
 	}
-	return strings.Join(quoted, ".")
+	return shorten(strings.Join(quoted, "."), maxKeyLength)
 }
 
 func isTable(name string) bool {
 	for i := range keys {
 		if table, _, _ := strings.Cut(keys[i].name, "."); table == name {
+			return true
+		}
+	}
+	for i := range renamed {
+		if table, _, _ := strings.Cut(renamed[i].old, "."); table == name {
 			return true
 		}
 	}

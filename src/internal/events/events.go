@@ -12,17 +12,20 @@
 // Without a data partition, or while it is missing, full or read-only, a
 // bounded number of events is kept in memory; they are written as soon as that
 // is possible. What no longer fits is counted.
+//
+// Events are kept as the bytes in which they are shown. Who reads takes a view of
+// the log that does not change, and no lock: a request never holds up who
+// records, nor the main loop, which asks for the state twice a second.
 package events
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,9 +36,9 @@ const (
 	maxPending = 256
 	keepFirst  = 64
 
-	// maxHistory bounds the stored events that are in memory, in bytes of
-	// payload: all that the segments hold.
-	maxHistory = 2 * maxSegment
+	// maxHistory bounds the stored events that are in memory, in bytes of JSON:
+	// all that the segments hold, and a little more is said of each.
+	maxHistory = 2*maxSegment + maxSegment/4
 
 	// Each event writes its record and the file system's metadata, and flash
 	// wears. So burst events may come at once, then one per refillSeconds; those
@@ -73,40 +76,35 @@ type Log struct {
 	stopped  bool   // the last of them was followed by a stop
 	withheld uint64 // suppressed since the last record of that
 
-	mu        sync.Mutex // never held while the disk is used
-	directory string     // where to write; "" is nowhere
-	history   []stored
-	bytes     int // of payload in history
-	pending   []Event
-	last      uint64 // Seq of the newest event
-	stats     Stats
-	writing   time.Time // begin of the write that runs; zero when none does
-}
+	view    atomic.Pointer[view]
+	writing atomic.Int64 // begin of the write that runs, after the package's; 0 when none does
 
-type stored struct {
-	seq     uint64
-	payload []byte
-}
-
-// Stats is the state of the log.
-type Stats struct {
-	Directory  string // where events are stored; "" when only in memory
-	Error      string // why the last attempt to store failed, else ""
-	Pending    int    // events in memory alone
-	Lost       uint64 // events that found no room in memory
-	Suppressed uint64 // events over the rate
+	mu    sync.Mutex // of who changes next; never held while the disk is used, nor by a reader
+	next  view       // what publish makes the view
+	bytes int        // of JSON in next.history
 }
 
 // New returns a log that keeps its events in memory until Use names a
 // directory. Run has to be started.
 func New(options Options) *Log {
-	return &Log{
+	l := &Log{
 		Options: options,
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
 		bucket:  bucket{tokens: burst},
+		next:    view{run: newEpoch()},
 	}
+	l.publish()
+	return l
+}
+
+// publish shows readers what next holds. l.mu is held. Slices of a view are
+// shared with the next ones: they may be appended to, and shortened from either
+// end by who makes a new view, but no element of them may change.
+func (l *Log) publish() {
+	v := l.next
+	l.view.Store(&v)
 }
 
 // Record takes an event; Seq, BootID, Time and UptimeSeconds are set here. It
@@ -123,13 +121,17 @@ func (l *Log) Record(e Event) {
 	e.Fields = fields
 
 	l.mu.Lock()
-	l.last++
-	e.Seq = l.last
-	if len(l.pending) == maxPending {
-		l.pending = slices.Delete(l.pending, keepFirst, keepFirst+1)
-		l.stats.Lost++
+	n := &l.next
+	n.last++
+	e.Seq = n.last
+	if len(n.pending) == maxPending {
+		kept := make([]Item, 0, maxPending)
+		kept = append(kept, n.pending[:keepFirst]...)
+		n.pending = append(kept, n.pending[keepFirst+1:]...)
+		n.lost++
 	}
-	l.pending = append(l.pending, e)
+	n.pending = append(n.pending, e.item())
+	l.publish()
 	l.mu.Unlock()
 	l.poke()
 }
@@ -138,10 +140,11 @@ func (l *Log) Record(e Event) {
 // once. A call with the same directory makes the log try again after an error.
 func (l *Log) Use(directory string) {
 	l.mu.Lock()
-	l.directory = directory
+	l.next.directory = directory
 	if directory == "" {
-		l.stats.Error = ""
+		l.next.err = ""
 	}
+	l.publish()
 	l.mu.Unlock()
 	l.poke()
 }
@@ -185,98 +188,21 @@ func (l *Log) Close(ctx context.Context) error {
 	return nil
 }
 
-// Stats returns the figures of now.
-func (l *Log) Stats() Stats {
-	stuck := l.Stuck()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.stats
-	s.Directory, s.Pending = l.directory, len(l.pending)
-	if stuck > 0 {
-		s.Error = fmt.Sprintf("no answer from the disk for %.0f s", stuck.Seconds())
-	}
-	return s
-}
-
-// Stuck returns for how long the disk has not ended a write, or 0 when it is
-// not unusually long.
-func (l *Log) Stuck() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if took := time.Since(l.writing); !l.writing.IsZero() && took > stuckAfter {
-		return took
-	}
-	return 0
-}
-
-// Item is an event and whether it is on the disk. The number of one that is
-// not changes when the disk already holds an event of that number.
-type Item struct {
-	Event
-	Stored bool
-}
-
-// Newest returns the newest events, at most limit, the newest last.
-func (l *Log) Newest(limit int) []Item { return l.read(0, limit, true) }
-
-// After returns the events that follow the number, at most limit, the oldest
-// of them first. A number that no event has reached is from before the log was
-// lost: all events follow it.
-func (l *Log) After(seq uint64, limit int) []Item { return l.read(seq, limit, false) }
-
-func (l *Log) read(after uint64, limit int, newest bool) []Item {
-	l.mu.Lock()
-	if after > l.last {
-		after = 0
-	}
-	var disk []stored
-	for _, s := range l.history {
-		if s.seq > after {
-			disk = append(disk, s)
-		}
-	}
-	var memory []Event
-	for _, e := range l.pending {
-		if e.Seq > after {
-			memory = append(memory, e)
-		}
-	}
-	l.mu.Unlock()
-
-	skip, end := 0, len(disk)+len(memory)
-	if newest {
-		skip = max(0, end-limit)
-	}
-	end = min(end, skip+limit)
-	items := make([]Item, 0, end-skip)
-	for i := skip; i < end; i++ {
-		if i >= len(disk) {
-			items = append(items, Item{Event: memory[i-len(disk)]})
-			continue
-		}
-		item := Item{Stored: true}
-		if err := json.Unmarshal(disk[i].payload, &item.Event); err != nil {
-			continue // it was read the same way before
-		}
-		items = append(items, item)
-	}
-	return items
-}
-
 // drain writes what is pending, as far as the disk takes it.
 func (l *Log) drain() {
 	l.mu.Lock()
-	directory := l.directory
-	l.writing = time.Now()
+	directory := l.next.directory
 	l.mu.Unlock()
+	l.writing.Store(max(1, int64(time.Since(begin))))
 	err := l.flush(directory)
+	l.writing.Store(0)
 	l.mu.Lock()
-	l.writing = time.Time{}
-	l.stats.Error = ""
+	defer l.mu.Unlock()
+	l.next.err = ""
 	if err != nil {
-		l.stats.Error = err.Error()
+		l.next.err = err.Error()
 	}
-	l.mu.Unlock()
+	l.publish()
 }
 
 func (l *Log) flush(directory string) error {
@@ -293,14 +219,14 @@ func (l *Log) flush(directory string) error {
 	}
 	for {
 		l.mu.Lock()
-		if len(l.pending) == 0 {
+		if len(l.next.pending) == 0 {
 			l.mu.Unlock()
 			if l.reportWithheld() {
 				continue
 			}
 			return nil
 		}
-		e := l.pending[0] // never the one that Record drops
+		e := *l.next.pending[0].event // never the one that Record drops
 		l.mu.Unlock()
 		if err := l.write(e); err != nil {
 			return err
@@ -347,7 +273,8 @@ func (l *Log) takeOver(found found) {
 	l.bucket, l.booted, l.starts, l.stopped = bucket{tokens: burst}, false, 0, false
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.history, l.bytes = nil, 0
+	n := &l.next
+	n.history, l.bytes = nil, 0
 	var last uint64
 	for _, r := range found.records {
 		if r.event.BootID == l.BootID {
@@ -355,14 +282,28 @@ func (l *Log) takeOver(found found) {
 			l.bucket.tokens = max(0, l.bucket.tokens-1)
 			l.note(r.event)
 		}
-		l.remember(r.event.Seq, r.payload)
+		// Not the payload: another release may have written it otherwise.
+		l.remember(newItem(r.event.Seq, r.event.encode(), true))
 		last = max(last, r.event.Seq)
 	}
-	for i := range l.pending {
-		l.pending[i].Seq = max(l.pending[i].Seq, last+1)
-		last = l.pending[i].Seq
+	renumbered := n.disk != found.epoch
+	n.disk = found.epoch
+	pending := make([]Item, 0, len(n.pending))
+	for _, item := range n.pending {
+		if item.Seq <= last {
+			e := *item.event
+			e.Seq = last + 1
+			item, renumbered = e.item(), true
+		}
+		last = item.Seq
+		pending = append(pending, item)
 	}
-	l.last = max(l.last, last)
+	n.pending = pending
+	n.last = max(n.last, last)
+	if renumbered {
+		n.run = newEpoch()
+	}
+	l.publish()
 }
 
 // note keeps what later events of this boot depend on.
@@ -379,14 +320,14 @@ func (l *Log) note(e Event) {
 }
 
 // remember adds a stored event to the history. l.mu is held.
-func (l *Log) remember(seq uint64, payload []byte) {
-	l.history = append(l.history, stored{seq, payload})
-	l.bytes += len(payload)
-	drop := 0
-	for ; l.bytes > maxHistory; drop++ {
-		l.bytes -= len(l.history[drop].payload)
+func (l *Log) remember(item Item) {
+	n := &l.next
+	n.history = append(n.history, item)
+	l.bytes += len(item.JSON)
+	for l.bytes > maxHistory {
+		l.bytes -= len(n.history[0].JSON)
+		n.history = n.history[1:] // what a reader has stays; the next growth frees it
 	}
-	l.history = slices.Delete(l.history, 0, drop)
 }
 
 // write stores the first pending event, unless it is one too many.
@@ -398,13 +339,13 @@ func (l *Log) write(e Event) error {
 	if !l.bucket.take(e) {
 		l.withheld++
 		l.mu.Lock()
-		l.stats.Suppressed++
+		l.next.suppress++
 		l.mu.Unlock()
 		l.settle(nil)
 		return nil
 	}
 	if e.Kind == ServiceStart {
-		// Readers share the map of the pending event.
+		// The pending event keeps its own: this write may fail.
 		e.Fields = maps.Clone(e.Fields)
 		e.Fields["start_of_boot"] = strconv.Itoa(l.starts + 1)
 		if l.starts > 0 {
@@ -420,18 +361,23 @@ func (l *Log) write(e Event) error {
 		return err
 	}
 	l.note(e)
-	l.settle(&stored{e.Seq, payload})
+	item := newItem(e.Seq, payload, true)
+	l.settle(&item)
 	return nil
 }
 
 // settle takes the first pending event out, into the history when it was stored.
-func (l *Log) settle(s *stored) {
+func (l *Log) settle(stored *Item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pending = slices.Delete(l.pending, 0, 1)
-	if s != nil {
-		l.remember(s.seq, s.payload)
+	l.next.pending = l.next.pending[1:]
+	if len(l.next.pending) == 0 {
+		l.next.pending = nil // keeps nothing of those that are gone
 	}
+	if stored != nil {
+		l.remember(*stored)
+	}
+	l.publish()
 }
 
 // reportWithheld records how many events were suppressed, as soon as the rate

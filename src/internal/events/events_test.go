@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,7 +60,35 @@ func (r *run) record(kind Kind, message string) {
 	r.Record(Event{Kind: kind, Severity: Info, Message: message})
 }
 
-func messages(items []Item) []string {
+// shown is an event as a client reads it.
+type shown struct {
+	Event
+	Stored bool
+}
+
+func show(t testing.TB, p Page) []shown {
+	t.Helper()
+	list := []shown{}
+	for item := range p.All() {
+		var s shown
+		if err := json.Unmarshal(item.JSON, &s); err != nil || s.Fields == nil || s.Seq != item.Seq || s.Stored != item.Stored {
+			t.Fatalf("item %d is shown as %s: %v", item.Seq, item.JSON, err)
+		}
+		list = append(list, s)
+	}
+	if len(list) != p.Len() {
+		t.Fatalf("%d events, Len is %d", len(list), p.Len())
+	}
+	return list
+}
+
+// newest are the newest events, as a client reads them.
+func (r *run) newest(limit int) []shown {
+	r.t.Helper()
+	return show(r.t, r.Newest(limit))
+}
+
+func messages(items []shown) []string {
 	list := []string{}
 	for _, item := range items {
 		list = append(list, item.Message)
@@ -92,7 +121,7 @@ func TestEventsOutliveTheRun(t *testing.T) {
 	last.record(Boot, "boot 2")
 	last.record(ServiceStart, "start of boot 2")
 	last.stored()
-	items := last.Newest(100)
+	items := last.newest(100)
 	if got := messages(items); !slices.Equal(got, []string{"boot 1", "start 1", "start 2", "stop 2", "start 3", "boot 2", "start of boot 2"}) {
 		t.Fatalf("events %q", got)
 	}
@@ -120,22 +149,27 @@ func TestReading(t *testing.T) {
 	for i := range 5 {
 		r.record(Watchdog, fmt.Sprint(i+1))
 	}
+	at := func(seq uint64) Cursor { return Cursor{r.view.Load().run, seq} }
 	for _, tc := range []struct {
-		items []Item
+		page  Page
 		want  []string
+		next  uint64
+		reset bool
 	}{
-		{r.Newest(2), []string{"4", "5"}},
-		{r.Newest(9), []string{"1", "2", "3", "4", "5"}},
-		{r.After(0, 2), []string{"1", "2"}},
-		{r.After(3, 9), []string{"4", "5"}},
-		{r.After(5, 9), []string{}},
-		{r.After(77, 1), []string{"1"}}, // of a log that is gone
+		{r.Newest(2), []string{"4", "5"}, 5, false},
+		{r.Newest(9), []string{"1", "2", "3", "4", "5"}, 5, false},
+		{r.After(Cursor{}, 2), []string{"1", "2"}, 2, false},
+		{r.After(at(3), 9), []string{"4", "5"}, 5, false},
+		{r.After(at(5), 9), []string{}, 5, false},
+		{r.After(at(77), 1), []string{"1"}, 1, true}, // of a log that is gone
+		{r.After(Cursor{1, 2}, 1), []string{"1"}, 1, true},
+		{r.After(Cursor{0, 2}, 1), []string{"1"}, 1, true},
 	} {
-		if got := messages(tc.items); !slices.Equal(got, tc.want) {
-			t.Errorf("%q, want %q", got, tc.want)
+		if got := messages(show(t, tc.page)); !slices.Equal(got, tc.want) || tc.page.Next != at(tc.next) || tc.page.Reset != tc.reset {
+			t.Errorf("%q, %v, reset %v, want %+v", got, tc.page.Next, tc.page.Reset, tc)
 		}
 	}
-	if s := r.Stats(); s.Pending != 5 || s.Lost != 0 || r.Newest(1)[0].Stored {
+	if s := r.Stats(); s.Pending != 5 || s.Lost != 0 || r.newest(1)[0].Stored {
 		t.Errorf("stats %+v", s)
 	}
 	if err := r.end(); err != nil {
@@ -167,7 +201,7 @@ func TestEventsWaitForThePartition(t *testing.T) {
 	if s := r.Stats(); s.Pending != maxPending || s.Lost != 3 {
 		t.Errorf("%+v", s)
 	}
-	items := r.Newest(maxPending)
+	items := r.newest(maxPending)
 	if items[0].Message != "first" || items[len(items)-1].Message != fmt.Sprint(maxPending+1) || items[len(items)-1].Stored {
 		t.Errorf("kept: %q", messages(items))
 	}
@@ -176,7 +210,7 @@ func TestEventsWaitForThePartition(t *testing.T) {
 	}
 	r.Use(directory) // as at each look at the partition
 	r.stored()
-	items = r.Newest(1000)
+	items = r.newest(1000)
 	if items[0].Message != "of an earlier run" || items[1].Message != "first" || items[1].Seq != items[0].Seq+1 || !items[1].Stored {
 		t.Errorf("stored: %q", messages(items))
 	}
@@ -192,7 +226,7 @@ func TestEventsWaitForThePartition(t *testing.T) {
 	}
 	r.record(Watchdog, "on the new one")
 	r.stored()
-	if got := messages(r.Newest(1000)); got[0] != "on the new one" {
+	if got := messages(r.newest(1000)); got[0] != "on the new one" {
 		t.Errorf("in the new directory: %q", got)
 	}
 	if err := r.end(); err != nil {
@@ -235,7 +269,7 @@ func TestRateHoldsOverRestarts(t *testing.T) {
 	r.uptime.Add(3 * refillSeconds)
 	r.record(StartRefused, "later")
 	r.stored()
-	items := r.Newest(1000)
+	items := r.newest(1000)
 	if got := messages(items[len(items)-3:]); got[0] != "critical" || got[1] != "later" || !strings.HasPrefix(got[2], "1 events were suppressed") {
 		t.Errorf("events: %q", got)
 	}
@@ -248,7 +282,7 @@ func TestRateHoldsOverRestarts(t *testing.T) {
 	next := start(t, "next boot", directory)
 	next.record(ServiceStart, "after the boot")
 	next.stored()
-	if got := next.Newest(1); got[0].Message != "after the boot" {
+	if got := next.newest(1); got[0].Message != "after the boot" {
 		t.Errorf("after a boot: %q", messages(got))
 	}
 	if err := next.end(); err != nil {
@@ -271,8 +305,8 @@ func TestLogSaysWhatItRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := start(t, "b", directory)
-	r.wait("the repair", func(s Stats) bool { return len(r.Newest(9)) == 5 && s.Pending == 0 })
-	all := strings.Join(messages(r.Newest(9)), "\n")
+	r.wait("the repair", func(s Stats) bool { return len(r.newest(9)) == 5 && s.Pending == 0 })
+	all := strings.Join(messages(r.newest(9)), "\n")
 	if !strings.Contains(all, fmt.Sprintf("%d bytes of the event log were damaged", ends[1]-ends[0])) ||
 		!strings.Contains(all, fmt.Sprintf("%d bytes of an event that was being written", ends[1]-ends[0]-4)) {
 		t.Errorf("events:\n%s", all)
@@ -290,7 +324,7 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range 20 {
 				r.uptime.Add(1)
 				r.record(ServiceStart, fmt.Sprint(i))
-				for j, item := range r.Newest(10) {
+				for j, item := range r.newest(10) {
 					if j == 0 && item.Message == "" {
 						t.Error("an event without its message")
 					}
@@ -301,7 +335,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 	r.stored()
-	items := r.Newest(1000)
+	items := r.newest(1000)
 	if s := r.Stats(); len(items)+int(s.Suppressed) < 80 {
 		t.Errorf("%d events, %+v", len(items), s)
 	}
@@ -318,10 +352,225 @@ func TestConcurrentUse(t *testing.T) {
 func TestHistoryIsBounded(t *testing.T) {
 	l := New(Options{})
 	for i := range 1000 {
-		l.remember(uint64(i), make([]byte, 1000))
+		l.remember(Item{Seq: uint64(i + 1), JSON: make([]byte, 1000)})
 	}
-	if len(l.history) != maxHistory/1000 || l.history[len(l.history)-1].seq != 999 {
-		t.Errorf("%d events", len(l.history))
+	if history := l.next.history; len(history) != maxHistory/1000 || history[len(history)-1].Seq != 1000 || cap(history) > 2*len(history) {
+		t.Errorf("%d events of %d", len(history), cap(history))
+	}
+}
+
+// full returns a log with the 2,000 or so events of usual text that two segments
+// hold, which no one writes.
+func full(t testing.TB) *Log {
+	l := New(Options{BootID: "0f0e0d0c-0b0a-0908-0706-050403020100", Uptime: func() float64 { return 1 }})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range 2000 {
+		e := Event{Seq: uint64(i + 1), BootID: l.BootID, Time: time.Unix(1e9, 0).UTC(), Kind: ServiceStart, Severity: Info,
+			Message: "the service has started", Fields: map[string]string{"version": "0.1.0", "start_of_boot": fmt.Sprint(i)}}
+		l.next.last = e.Seq
+		l.remember(newItem(e.Seq, e.encode(), true))
+	}
+	if len(l.next.history) != 2000 {
+		t.Fatalf("%d events fit", len(l.next.history))
+	}
+	l.publish()
+	return l
+}
+
+// Whoever reads, and however slowly, holds up neither the main loop's questions
+// nor who records.
+func TestReadersHoldUpNobody(t *testing.T) {
+	l := full(t)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var read atomic.Int64
+	for range 200 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				for item := range l.Newest(1000).All() {
+					read.Add(int64(len(item.JSON)))
+				}
+			}
+		})
+	}
+	// In the middle of an answer, which no one ever ends:
+	for range l.After(Cursor{}, 1000).All() {
+		l.Record(Event{Kind: Watchdog, Severity: Critical, Message: "while one reads"})
+		if s := l.Stats(); s.Pending != 1 || l.Stuck() != 0 {
+			t.Errorf("%+v", s)
+		}
+		break
+	}
+	// The lock of who writes is held for good: no reader and no question waits.
+	l.mu.Lock()
+	before := read.Load()
+	for deadline := time.Now().Add(time.Minute); read.Load() < before+1<<20; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the readers wait for a lock")
+		}
+	}
+	if allocs := testing.AllocsPerRun(100, func() {
+		l.Stats()
+		l.Stuck()
+	}); allocs > 0 {
+		t.Errorf("a question of the main loop allocates %v times", allocs)
+	}
+	l.mu.Unlock()
+	close(stop)
+	wg.Wait()
+}
+
+func TestAViewDoesNotChange(t *testing.T) {
+	r := start(t, "b", "")
+	r.record(Boot, "first")
+	r.record(ServiceStart, "second")
+	page := r.Newest(9)
+	for i := range maxPending + 5 {
+		r.uptime.Add(refillSeconds)
+		r.record(Watchdog, fmt.Sprint(i))
+	}
+	r.Use(filepath.Join(t.TempDir(), "gin-edge", "events"))
+	r.stored()
+	if got := messages(show(t, page)); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("%q", got)
+	}
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A poller that keeps its cursor learns of each event, or that it may have
+// missed some, over restarts with and without a data partition.
+func TestCursorsKnowTheirLog(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "gin-edge", "events")
+	first := start(t, "boot-1", directory)
+	first.record(Boot, "boot 1")
+	first.record(ServiceStart, "start 1")
+	first.stored()
+	seen := first.Newest(9).Next
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, "boot-1", directory)
+	second.record(ServiceStart, "start 2")
+	second.stored()
+	page := second.After(seen, 9)
+	if got := messages(show(t, page)); page.Reset || !slices.Equal(got, []string{"start 2"}) {
+		t.Errorf("over a restart: %q, reset %v", got, page.Reset)
+	}
+	// The partition goes, and with it who writes; the events go on.
+	second.Use("")
+	second.record(Watchdog, "in memory")
+	page = second.After(page.Next, 9)
+	memory := page.Next
+	if got := messages(show(t, page)); page.Reset || !slices.Equal(got, []string{"in memory"}) {
+		t.Errorf("without the partition: %q, reset %v", got, page.Reset)
+	}
+	if page = second.After(memory, 9); page.Reset || page.Len() > 0 || page.Next != memory {
+		t.Errorf("nothing new: %+v", page)
+	}
+	_ = second.end()
+
+	// What was never stored is gone, and its number is given again.
+	third := start(t, "boot-1", directory)
+	third.record(ServiceStart, "start 3")
+	third.stored()
+	for cursor, want := range map[Cursor]bool{seen: false, memory: true} {
+		page := third.After(cursor, 9)
+		got := messages(show(t, page))
+		if page.Reset != want || got[len(got)-1] != "start 3" || want && got[0] != "boot 1" {
+			t.Errorf("%v: %q, reset %v", cursor, got, page.Reset)
+		}
+	}
+	seen = third.Newest(1).Next
+	if err := third.end(); err != nil {
+		t.Fatal(err)
+	}
+
+	// No partition at all, and as many events as before.
+	fourth := start(t, "boot-1", "")
+	for range 9 {
+		fourth.record(ServiceStart, "start 4")
+	}
+	if page := fourth.After(seen, 9); !page.Reset || page.Len() != 9 {
+		t.Errorf("in memory: %d events, reset %v", page.Len(), page.Reset)
+	}
+	// It comes late, empty: the numbers stay, but the disk gives them again.
+	before := fourth.Newest(1).Next
+	fourth.Use(filepath.Join(t.TempDir(), "gin-edge", "events"))
+	fourth.stored()
+	if page := fourth.After(before, 9); !page.Reset {
+		t.Error("a cursor from before the partition came is one of its log")
+	}
+	_ = fourth.end()
+}
+
+// Numbers of events that damage has taken are given again.
+func TestEpochEndsWithDamage(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "gin-edge", "events")
+	r := start(t, "b", directory)
+	for i := range 3 {
+		r.record(Watchdog, fmt.Sprint(i))
+	}
+	r.stored()
+	seen := r.Newest(1).Next
+	if err := r.end(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(directory, current)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-3] ^= 1 // of the newest
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, "b", directory)
+	r.record(Watchdog, "again")
+	r.stored()
+	if page := r.After(seen, 9); !page.Reset {
+		t.Errorf("%q follow the cursor", messages(show(t, page)))
+	}
+	_ = r.end()
+}
+
+func FuzzParseCursor(f *testing.F) {
+	for _, s := range []string{"0", "17", "0123456789abcdef-2", "0000000000000000-2", "0123456789abcdef-02", "+1", "9223372036854775808"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		c, err := ParseCursor(s)
+		if err != nil {
+			if c != (Cursor{}) {
+				t.Fatalf("%q: %v with %v", s, c, err)
+			}
+			return
+		}
+		if c.epoch != 0 && c.String() != s || c == (Cursor{}) && s != "0" {
+			t.Fatalf("%q is read as %v", s, c)
+		}
+	})
+}
+
+// The whole log once, and what 1000 events of an answer cost.
+func BenchmarkNewest(b *testing.B) {
+	l := full(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		n := 0
+		for item := range l.Newest(1000).All() {
+			n += len(item.JSON)
+		}
+		if n == 0 {
+			b.Fatal("nothing")
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	ServiceStop   Kind = "service_stop"
 	StartRefused  Kind = "start_refused"
 	ConfigReload  Kind = "config_reload"
+	ConfigSkipped Kind = "config_skipped" // a start went on without a bad file
 	Watchdog      Kind = "watchdog"
 	AcceptFailed  Kind = "accept_failed"
 	DataPartition Kind = "data_partition"
@@ -95,6 +96,13 @@ func (e Event) encode() []byte {
 		panic(err) // numbers and short strings
 	}
 	return payload
+}
+
+// item is the event as one that is not stored.
+func (e Event) item() Item {
+	item := newItem(e.Seq, e.encode(), false)
+	item.event = &e
+	return item
 }
 
 // cut shortens s to n bytes of valid UTF-8.

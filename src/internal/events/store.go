@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -19,6 +20,7 @@ const (
 	previous = "events.old"     // the segment before
 	corrupt  = "events.corrupt" // the last segment that was damaged, as it was found
 	scratch  = "events.tmp"     // never read
+	epochs   = "events.epoch"   // names the line of numbers, see Cursor
 )
 
 // disk is what the store needs of its directory; a test has one that loses
@@ -58,6 +60,7 @@ type found struct {
 	records []record // oldest first
 	torn    int      // bytes of an interrupted append that were removed
 	corrupt int      // damaged bytes that were moved aside
+	epoch   epoch    // of the numbers; 0 when the disk holds none
 }
 
 // openStore reads the log and makes it ready for appends. When that fails, on
@@ -90,14 +93,42 @@ func openStore(d disk, limit int64) (*store, found, error) {
 		}
 		s.size = int64(c.good)
 	}
+	epoch, err := s.readEpoch()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	f.epoch = epoch
 	if len(errs) > 0 {
 		return nil, f, errors.Join(errs...)
+	}
+	// Without a record nothing says that the numbers begin where they ended, and
+	// behind damage acknowledged ones may be given again.
+	if epoch == 0 || f.corrupt > 0 || len(f.records) == 0 {
+		f.epoch = 0 // until it is written
+		epoch = newEpoch()
+		if err := s.replace(epochs, []byte(epoch.String()+"\n")); err != nil {
+			return nil, f, err
+		}
+		f.epoch = epoch
 	}
 	s.dirty = true // a torn record; and what was only written may now be synchronised
 	if err := s.ready(); err != nil {
 		return nil, f, err
 	}
 	return s, f, nil
+}
+
+// readEpoch returns 0 when there is none that can be read as one.
+func (s *store) readEpoch() (epoch, error) {
+	data, err := s.disk.read(epochs)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	e, err := parseEpoch(strings.TrimSuffix(string(data), "\n"))
+	if err != nil {
+		return 0, nil // from before there were epochs, or damaged: a new one is made
+	}
+	return e, nil
 }
 
 // salvage replaces a damaged segment by its good records. Its damaged form is

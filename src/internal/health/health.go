@@ -45,10 +45,21 @@ func (r Report) Failed() string {
 
 // Registry holds the loops and checks of one process. The zero value is empty
 // and ready for use.
+//
+// Who asks takes no lock: a flood of questions delays neither the loops nor
+// other questions.
 type Registry struct {
-	mu    sync.Mutex
-	loops []*Loop
-	ready []readyCheck
+	mu    sync.Mutex // of who changes the lists, which are replaced as a whole
+	loops atomic.Pointer[[]*Loop]
+	ready atomic.Pointer[[]readyCheck]
+}
+
+// list returns what the pointer leads to, nil before the first change.
+func list[T any](p *atomic.Pointer[[]T]) []T {
+	if l := p.Load(); l != nil {
+		return *l
+	}
+	return nil
 }
 
 type readyCheck struct {
@@ -75,7 +86,8 @@ func (r *Registry) Loop(name string, limit time.Duration) *Loop {
 	l.Beat()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.loops = append(r.loops, l)
+	loops := append(slices.Clone(list(&r.loops)), l)
+	r.loops.Store(&loops)
 	return l
 }
 
@@ -86,7 +98,8 @@ func (l *Loop) Beat() { l.last.Store(int64(time.Since(start))) }
 func (l *Loop) End() {
 	l.registry.mu.Lock()
 	defer l.registry.mu.Unlock()
-	l.registry.loops = slices.DeleteFunc(l.registry.loops, func(other *Loop) bool { return other == l })
+	loops := slices.DeleteFunc(slices.Clone(list(&l.registry.loops)), func(other *Loop) bool { return other == l })
+	l.registry.loops.Store(&loops)
 }
 
 // Degraded marks the error of a readiness check as one with which the service
@@ -100,23 +113,19 @@ type degraded struct{ error }
 func (r *Registry) Ready(name string, check func() error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ready = append(r.ready, readyCheck{name, check})
+	ready := append(slices.Clone(list(&r.ready)), readyCheck{name, check})
+	r.ready.Store(&ready)
 }
 
 // LiveReport is the state of all loops.
 func (r *Registry) LiveReport() Report {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	return report(r.loopChecks())
 }
 
 // ReadyReport is the state of all loops and all readiness checks.
 func (r *Registry) ReadyReport() Report {
-	r.mu.Lock()
 	checks := r.loopChecks()
-	ready := slices.Clone(r.ready)
-	r.mu.Unlock()
-	for _, c := range ready {
+	for _, c := range list(&r.ready) {
 		check := Check{Name: c.name, OK: true}
 		if err := c.check(); err != nil {
 			check.OK, check.Detail = false, err.Error()
@@ -128,9 +137,10 @@ func (r *Registry) ReadyReport() Report {
 }
 
 func (r *Registry) loopChecks() []Check {
-	checks := make([]Check, 0, len(r.loops)+len(r.ready))
+	loops := list(&r.loops)
+	checks := make([]Check, 0, len(loops)+len(list(&r.ready)))
 	now := time.Since(start)
-	for _, l := range r.loops {
+	for _, l := range loops {
 		check := Check{Name: l.name, OK: true}
 		if age := now - time.Duration(l.last.Load()); age > l.limit {
 			check.OK = false

@@ -30,6 +30,28 @@ func TestLoopFailsWithoutBeatAndRecovers(t *testing.T) {
 	}
 }
 
+// Who asks needs no lock that anybody holds, nor does a loop that beats.
+func TestReportsTakeNoLock(t *testing.T) {
+	var r Registry
+	loop := r.Loop("x", time.Hour)
+	r.Ready("y", func() error { return nil })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	done := make(chan int)
+	go func() {
+		loop.Beat()
+		done <- len(r.LiveReport().Checks) + len(r.ReadyReport().Checks)
+	}()
+	select {
+	case n := <-done:
+		if n != 3 {
+			t.Errorf("%d checks", n)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("a report waits for a lock")
+	}
+}
+
 func TestReadinessIsNotLiveness(t *testing.T) {
 	var r Registry
 	cause := errors.New("no link")

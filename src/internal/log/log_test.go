@@ -186,6 +186,15 @@ func TestJournalThatHangs(t *testing.T) {
 	if d := time.Since(begin); d > 5*time.Second {
 		t.Errorf("%d records took %v", flood, d)
 	}
+	// The goroutine may not have come to run yet: wait until the socket is full.
+	waiting := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.normal.count
+	}
+	for before := -1; before != waiting(); time.Sleep(100 * time.Millisecond) {
+		before = waiting()
+	}
 	begin = time.Now()
 	l.Log(Critical, "the end is near")
 	if d := time.Since(begin); d < criticalWait || d > criticalWait+5*time.Second {

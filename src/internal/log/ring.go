@@ -102,7 +102,14 @@ type Page struct {
 	// Missed is how many records between the cursor and the page, of any
 	// level, the ring has no more.
 	Missed uint64
+	// More says that the ring was not looked through to its end. There may be no
+	// record in a page and more behind it.
+	More bool
 }
+
+// scanBatch is how many records are looked at while the ring is locked: who logs
+// waits as long.
+const scanBatch = 128
 
 // After returns the records after the cursor that are as severe as level or
 // more so, limit at most, the oldest first.
@@ -119,28 +126,42 @@ func (l *Log) After(c Cursor, level logrus.Level, limit int) Page {
 		p.Missed = first - 1 - c.sequence
 		p.Next.sequence = first - 1
 	}
-	for p.Next.sequence < l.total && len(p.Records) < limit {
+	for n := 0; p.Next.sequence < l.total && len(p.Records) < limit && n < scanBatch; n++ {
 		r := l.ring.at(int(p.Next.sequence + 1 - first))
 		if r.Level <= level {
 			p.Records = append(p.Records, r)
 		}
 		p.Next.sequence++
 	}
+	p.More = p.Next.sequence < l.total
 	return p
 }
 
 // Back returns the cursor before the newest n records that are as severe as
 // level or more so.
 func (l *Log) Back(level logrus.Level, n int) Cursor {
+	c := l.End()
+	for more := true; more; {
+		more = l.back(&c, level, &n)
+	}
+	return c
+}
+
+// back moves the cursor by a batch and says whether there is more to look at.
+func (l *Log) back(c *Cursor, level logrus.Level, n *int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from := l.ring.count
-	for ; from > 0 && n > 0; from-- {
-		if l.ring.at(from-1).Level <= level {
-			n--
+	first := l.total - uint64(l.ring.count) + 1
+	for range scanBatch {
+		if *n == 0 || c.sequence < first {
+			return false
 		}
+		if l.ring.at(int(c.sequence-first)).Level <= level {
+			*n--
+		}
+		c.sequence--
 	}
-	return Cursor{l.epoch, l.total - uint64(l.ring.count-from)}
+	return true
 }
 
 // End returns the cursor after the newest record.

@@ -65,6 +65,30 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// A look for a rare record holds up who logs for a part of the ring only, and
+// finds it nevertheless.
+func TestALongLookIsInPieces(t *testing.T) {
+	l := begin(t, &memory{})
+	l.Error("the one")
+	fill(l, ringRecords-1)
+	c := l.Back(logrus.ErrorLevel, 1)
+	if c != (Cursor{l.epoch, 0}) {
+		t.Errorf("the error is behind %v", c)
+	}
+	c = l.After(c, logrus.ErrorLevel, 1).Next
+	looks := 0
+	for more := true; more; looks++ {
+		p := l.After(c, logrus.ErrorLevel, 1)
+		if len(p.Records) > 0 || p.Next.sequence > c.sequence+scanBatch {
+			t.Fatalf("%+v after %v", p, c)
+		}
+		c, more = p.Next, p.More
+	}
+	if looks < ringRecords/scanBatch || c != l.End() {
+		t.Errorf("%d looks, at %v", looks, c)
+	}
+}
+
 func TestRingIsBounded(t *testing.T) {
 	l := begin(t, &memory{})
 	fill(l, ringRecords+7)

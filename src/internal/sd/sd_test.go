@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // manager is systemd's end of the notification socket.
@@ -41,20 +42,26 @@ func (m manager) next(wait time.Duration) string {
 
 func TestDatagrams(t *testing.T) {
 	m := newManager(t)
+	long := strings.Repeat("ü", 5000)
 	for _, tc := range []struct {
 		send func() error
-		want string
+		want []string
 	}{
-		{func() error { return Ready("a\nb") }, `^READY=1\nSTATUS=a b$`},
-		{func() error { return Reloading("r") }, `^RELOADING=1\nMONOTONIC_USEC=[0-9]+\nSTATUS=r$`},
-		{func() error { return Stopping("s", 2*time.Second) }, `^STOPPING=1\nEXTEND_TIMEOUT_USEC=2000000\nSTATUS=s$`},
-		{func() error { return Status("x") }, `^STATUS=x$`},
+		{func() error { return Ready("a\nb\x1b") }, []string{`^READY=1$`, `^STATUS=a b$`}},
+		{func() error { return Reloading("r") }, []string{`^RELOADING=1\nMONOTONIC_USEC=[0-9]+$`, `^STATUS=r$`}},
+		{func() error { return Stopping("s", 2*time.Second) }, []string{`^STOPPING=1\nEXTEND_TIMEOUT_USEC=2000000$`, `^STATUS=s$`}},
+		{func() error { return Status("x") }, []string{`^STATUS=x$`}},
+		{func() error { return Ready(long) }, []string{`^READY=1$`, `^STATUS=ü{500,510}…$`}},
+		{func() error { return Ready("x" + long) }, []string{`^READY=1$`, `^STATUS=xü{500,510}…$`}},
 	} {
 		if err := tc.send(); err != nil {
 			t.Fatal(err)
 		}
-		if got := m.next(time.Second); !regexp.MustCompile(tc.want).MatchString(got) {
-			t.Errorf("datagram %q, want %s", got, tc.want)
+		for _, want := range tc.want {
+			got := m.next(time.Second)
+			if !regexp.MustCompile(want).MatchString(got) || len(got) > maxStatus || !utf8.ValidString(got) {
+				t.Errorf("datagram %q, want %s", got, want)
+			}
 		}
 	}
 	t.Setenv("NOTIFY_SOCKET", "")
@@ -64,6 +71,55 @@ func TestDatagrams(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "missing"))
 	if err := Ready("x"); err == nil {
 		t.Error("a missing socket is no error")
+	}
+}
+
+// The socket that was opened first serves until the end: also when the process
+// cannot open another one, and when there is a new one behind the path.
+func TestSocketStaysOpen(t *testing.T) {
+	m := newManager(t)
+	if err := Status("one"); err != nil {
+		t.Fatal(err)
+	}
+	m.next(time.Second)
+	path := os.Getenv("NOTIFY_SOCKET")
+	if err := os.Remove(path); err != nil { // whoever opens a socket each time fails now
+		t.Fatal(err)
+	}
+	if err := Status("two"); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.next(time.Second); got != "STATUS=two" {
+		t.Errorf("datagram %q", got)
+	}
+	m.Close()
+	if err := Status("nobody"); err == nil {
+		t.Error("nobody listens, and that is no error")
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := Ready("three"); err != nil {
+		t.Fatal(err)
+	}
+	if got := (manager{conn}).next(time.Second); got != "READY=1" {
+		t.Errorf("datagram %q", got)
+	}
+}
+
+func TestManagerThatTakesNothing(t *testing.T) {
+	newManager(t)
+	begin := time.Now()
+	var err error
+	for range 2000 { // more than its queue
+		if err = Status("x"); err != nil {
+			break
+		}
+	}
+	if took := time.Since(begin); err == nil || took < sendTimeout || took > sendTimeout+30*time.Second {
+		t.Errorf("%v after %v", err, took)
 	}
 }
 
@@ -138,9 +194,15 @@ func TestWatchdogOff(t *testing.T) {
 			t.Errorf("%v: on", env)
 		}
 	}
-	t.Setenv("WATCHDOG_USEC", "soon")
-	if _, err := NewWatchdog(nil, nil, nil); err == nil {
-		t.Error("a WATCHDOG_USEC that is no number was accepted")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	for value, want := range map[string]string{
+		"soon": `WATCHDOG_USEC="soon"`, "0": `WATCHDOG_USEC="0"`, "-1": `WATCHDOG_USEC="-1"`,
+		"1": "of 1µs (WATCHDOG_USEC) is below 1s", "999999": "raise WatchdogSec= of the unit",
+	} {
+		t.Setenv("WATCHDOG_USEC", value)
+		if _, err := NewWatchdog(nil, nil, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("WATCHDOG_USEC=%s: %v, want %s", value, err, want)
+		}
 	}
 }
 

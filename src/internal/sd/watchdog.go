@@ -3,6 +3,7 @@ package sd
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -29,13 +30,22 @@ type WatchdogStats struct {
 	LastError string
 }
 
-// NewWatchdog reads WATCHDOG_USEC and WATCHDOG_PID. check must make a real
+// minInterval is the shortest interval that leaves a check time to be made: a
+// sixth of it, on the slowest device and under load.
+const minInterval = time.Second
+
+// NewWatchdog reads WATCHDOG_USEC and WATCHDOG_PID; an interval below a second is
+// an error. check must make a real
 // request and return before its context ends; failed is called after each
 // failed check, passed after the first good one that follows a failure.
 func NewWatchdog(check func(context.Context) error, failed func(error), passed func()) (*Watchdog, error) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		return nil, fmt.Errorf("watchdog: %w", err)
+		return nil, fmt.Errorf("WATCHDOG_USEC=%q with WATCHDOG_PID=%q: not what systemd sets: a positive number of microseconds and a process; WatchdogSec= of the unit sets them",
+			os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID"))
+	}
+	if interval != 0 && interval < minInterval {
+		return nil, fmt.Errorf("the watchdog's interval of %v (WATCHDOG_USEC) is below %v: no check could be made in time; raise WatchdogSec= of the unit", interval, minInterval)
 	}
 	return &Watchdog{
 		interval: interval,
@@ -85,7 +95,7 @@ func (w *Watchdog) tick(ctx context.Context, deadline time.Duration) error {
 		err = fmt.Errorf("the check took longer than %v", deadline)
 	}
 	if err == nil {
-		err = notify(daemon.SdNotifyWatchdog)
+		err = systemd.send(daemon.SdNotifyWatchdog)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
