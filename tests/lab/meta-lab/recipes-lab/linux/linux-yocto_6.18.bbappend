@@ -16,18 +16,18 @@ do_patch:append() {
     includes="-I${UNPACKDIR}/${KMETA}"
     scc --force -o ${WORKDIR}/lab-patches:patch --cmds patch $includes \
         $(spp $includes --find -DKMACHINE=${KMACHINE} -DKTYPE=${LINUX_KERNEL_TYPE}) || bbfatal "scc found no patches of the kernel type"
-    applied=0
+    applied=''
     while read -r patch rest; do
         patch=${WORKDIR}/lab-patches/$patch
         if git apply --check "$patch" 2> /dev/null; then
             git apply "$patch"
-            applied=$((applied + 1))
+            applied=yes
             bbnote "kernel cache: applied $(basename "$patch")"
         else
             bbnote "kernel cache: left out $(basename "$patch")"
         fi
     done < ${WORKDIR}/lab-patches/patch.queue
-    [ "$applied" -gt 0 ] || bbfatal "no patch of the kernel cache applies: not the tree that they are for"
+    [ -n "$applied" ] || bbfatal "no patch of the kernel cache applies: not the tree that they are for"
     git add -A
     git commit -q -n -m "patches of the kernel cache"
 }
