@@ -38,6 +38,7 @@ type Process struct {
 	Draining    func() bool
 	Events      *events.Log
 	Data        func() storage.Report // of the data partition; at once
+	Declared    string                // limits, by the unit: the value of device.SandboxVariable
 
 	streams atomic.Int64 // of the log
 }

@@ -120,7 +120,9 @@ func newApp(options Options) *App {
 		Draining: func() bool { return a.phase.Load() == draining },
 		Events:   a.record.events,
 		Data:     a.record.data,
+		Declared: os.Getenv(device.SandboxVariable),
 	}
+	a.warnOfSandbox()
 	a.health.Ready("state", func() error {
 		if p := a.phase.Load(); p != serving {
 			return fmt.Errorf("%v", p)
@@ -129,6 +131,18 @@ func newApp(options Options) *App {
 	})
 	a.health.Ready("data", a.record.ready)
 	return a
+}
+
+// warnOfSandbox tells of limits that the unit declares and nobody enforces:
+// systemd leaves them out without a word.
+func (a *App) warnOfSandbox() {
+	sandbox, err := a.process.Device.Sandbox(a.process.Declared)
+	for _, m := range sandbox.Missing {
+		a.Log.WithField("limit", m.Limit).Warnf("%s is declared for this service and not in force: %s", m.Limit, m.Remedy)
+	}
+	if err != nil && len(sandbox.Declared) > 0 {
+		a.Log.WithError(err).Warn("what confines the service is known in part only")
+	}
 }
 
 func (a *App) run(ctx context.Context) error {
