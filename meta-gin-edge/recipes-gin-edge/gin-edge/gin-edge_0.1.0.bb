@@ -31,9 +31,11 @@ GO_INSTALL = "${GO_IMPORT}/cmd/gin-edged ${GO_IMPORT}/cmd/gin-edge-firewall"
 export GOFLAGS = "-tags=nomsgpack"
 GOBUILDFLAGS:append = " -buildvcs=false"
 GO_EXTRA_LDFLAGS = "-X main.version=${PV}"
-# One binary: on aarch64 the class would link to the shared Go runtime.
-GO_DYNLINK:aarch64 = ""
+# One binary: for most architectures the class would link to the shared Go runtime, and put its folder into the
+# binary as a search path for libraries.
 GO_LINKSHARED = ""
+GO_RPATH = ""
+GO_RPATH_LINK = ""
 # The toolchain's own linker brings relro and immediate binding.
 GO_LINKMODE = "-linkmode=external"
 # The release's Go and the fetched modules, or an error: never a download from a build task.
