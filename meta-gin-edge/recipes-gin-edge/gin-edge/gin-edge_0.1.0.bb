@@ -58,6 +58,10 @@ FILES:${PN}-units = "${systemd_system_unitdir}/${GIN_EDGE_UNIT}"
 FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service"
 FILES:${PN} += "${nonarch_libdir}/sysusers.d"
 RDEPENDS:${PN}-firewall = "iptables iptables-modules"
+# systemd loads it when it starts a unit and, where it is missing, runs the unit without SystemCallFilter=,
+# RestrictAddressFamilies=, MemoryDenyWriteExecute= and all else that is a filter of system calls. systemd itself
+# recommends it only, and an image may have no recommendations.
+RDEPENDS:${PN}-units = "${@bb.utils.contains('DISTRO_FEATURES', 'seccomp', 'libseccomp', '', d)}"
 RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
 # A kernel that has them built in has no such packages.
 RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit kernel-module-xt-tcpudp"
