@@ -72,5 +72,6 @@ SYSTEMD_SERVICE:${PN}-firewall = "gin-edge-firewall.service"
 
 # A read-only root has no first-boot sysusers run: the account is made at build time.
 USERADD_PACKAGES = "${PN}"
+GROUPADD_PARAM:${PN} = "--system --gid ${GIN_EDGE_UID} gin-edge"
 USERADD_PARAM:${PN} = "--system --no-create-home --home-dir /nonexistent --shell /sbin/nologin \
-    --user-group gin-edge"
+    --uid ${GIN_EDGE_UID} --gid gin-edge gin-edge"
