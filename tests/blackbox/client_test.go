@@ -46,6 +46,19 @@ type Reload struct {
 	Error string
 }
 
+// Sandbox is what confines the service, as the kernel says.
+type Sandbox struct {
+	Seccomp         string
+	NoNewPrivs      bool `json:"no_new_privs"`
+	Capabilities    string
+	Namespaces      []string
+	MemoryHighBytes *int64 `json:"memory_high_bytes"`
+	MemoryMaxBytes  *int64 `json:"memory_max_bytes"`
+	TasksMax        *int64 `json:"tasks_max"`
+	Declared        []string
+	Missing         []struct{ Limit, Remedy string }
+}
+
 // Status is the part of /api/v1/system/status that tests look into.
 type Status struct {
 	UptimeSeconds float64 `json:"uptime_seconds"`
@@ -67,6 +80,7 @@ type Status struct {
 		}
 	}
 	Watchdog struct{ Enabled bool }
+	Sandbox  Sandbox
 	Logs     struct {
 		RecordsTotal uint64 `json:"records_total"`
 		DroppedTotal uint64 `json:"dropped_total"`

@@ -18,6 +18,7 @@ import (
 var (
 	unitFlag = flag.String("unit", "gin-edged.service", "the `name` of the service's unit in a guest: GIN_EDGE_UNIT")
 	dataFlag = flag.String("data", "/data", "the mount `point` of a guest's data partition: GIN_EDGE_DATA_DIR")
+	uidFlag  = flag.String("uid", "660", "the `number` of the service's user and group in a guest: GIN_EDGE_UID")
 )
 
 const (
@@ -42,7 +43,7 @@ func startGuest(kind, script string, args ...string) (*Target, error) {
 		return nil, err
 	}
 	fmt.Fprintf(os.Stderr, "%s (serial log: %s)\n", guest.FirstAnswer, guest.SerialLog)
-	made := &Target{kind: kind, url: guest.URL}
+	made := &Target{kind: kind, url: guest.URL, serialLog: guest.SerialLog}
 	console, err := vm.Dial(guest.ConsolePath)
 	if err != nil {
 		return nil, errors.Join(err, guest.Stop())

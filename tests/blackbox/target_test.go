@@ -12,6 +12,8 @@ type Target struct {
 	url  string
 	stop func() error
 
+	serialLog string // what the guest has said; "" without a guest
+
 	// control is nil where the service cannot be stopped, reloaded or
 	// configured; uncontrolled then says why.
 	control      control

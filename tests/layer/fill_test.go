@@ -17,7 +17,7 @@ const fill = "../../meta-gin-edge/recipes-gin-edge/files/gin-edge-fill"
 func run(t *testing.T, folder string, settings ...string) (output string, ok bool) {
 	t.Helper()
 	command := exec.Command(fill, folder)
-	command.Env = append(os.Environ(), "GIN_EDGE_DATA_DIR=/data", "GIN_EDGE_PORT=80", "GIN_EDGE_UNIT=gin-edged.service")
+	command.Env = append(os.Environ(), "GIN_EDGE_DATA_DIR=/data", "GIN_EDGE_PORT=80", "GIN_EDGE_UID=660", "GIN_EDGE_UNIT=gin-edged.service")
 	command.Env = append(command.Env, settings...)
 	text, err := command.CombinedOutput()
 	if _, failed := err.(*exec.ExitError); err != nil && !failed {
@@ -45,13 +45,15 @@ func TestFill(t *testing.T) {
 		folder := t.TempDir()
 		write(t, folder+"/units/@GIN_EDGE_DATA_MOUNT@", "Where=@GIN_EDGE_DATA_DIR@\nAfter=@GIN_EDGE_DATA_MOUNT@ @GIN_EDGE_UNIT@\n", 0o644)
 		write(t, folder+"/@GIN_EDGE_UNIT@.d/@GIN_EDGE_PORT@.conf", "@GIN_EDGE_PORT@@GIN_EDGE_PORT@ a@b.service\n", 0o644)
+		write(t, folder+"/sysusers", "u gin-edge @GIN_EDGE_UID@ -\n", 0o644)
 		write(t, folder+"/program", "#!/bin/sh\ncd @GIN_EDGE_DATA_DIR@/x\n", 0o755)
-		if output, ok := run(t, folder, "GIN_EDGE_DATA_DIR="+tc.dir, "GIN_EDGE_PORT=65535", "GIN_EDGE_UNIT=acme-api.service"); !ok {
+		if output, ok := run(t, folder, "GIN_EDGE_DATA_DIR="+tc.dir, "GIN_EDGE_PORT=65535", "GIN_EDGE_UID=999", "GIN_EDGE_UNIT=acme-api.service"); !ok {
 			t.Fatal(output)
 		}
 		for name, want := range map[string]string{
 			"units/" + tc.mount:             "Where=" + tc.dir + "\nAfter=" + tc.mount + " acme-api.service\n",
 			"acme-api.service.d/65535.conf": "6553565535 a@b.service\n",
+			"sysusers":                      "u gin-edge 999 -\n",
 			"program":                       "#!/bin/sh\ncd " + tc.dir + "/x\n",
 		} {
 			text, err := os.ReadFile(filepath.Join(folder, name))
@@ -77,6 +79,7 @@ func TestFillRefuses(t *testing.T) {
 		"GIN_EDGE_DATA_DIR=/my-data", "GIN_EDGE_DATA_DIR=/a|b", "GIN_EDGE_DATA_DIR=/home", "GIN_EDGE_DATA_DIR=/run/data", "GIN_EDGE_DATA_DIR=/var/tmp/data",
 		"GIN_EDGE_PORT=", "GIN_EDGE_PORT=0", "GIN_EDGE_PORT=65536", "GIN_EDGE_PORT=70000", "GIN_EDGE_PORT=080", "GIN_EDGE_PORT=-1", "GIN_EDGE_PORT=http",
 		"GIN_EDGE_PORT=80 81", "GIN_EDGE_PORT=99999999999999999999",
+		"GIN_EDGE_UID=", "GIN_EDGE_UID=0", "GIN_EDGE_UID=1000", "GIN_EDGE_UID=-", "GIN_EDGE_UID=-1", "GIN_EDGE_UID=0660", "GIN_EDGE_UID=6 6",
 		"GIN_EDGE_UNIT=", "GIN_EDGE_UNIT=gin-edged", "GIN_EDGE_UNIT=.service", "GIN_EDGE_UNIT=a.socket", "GIN_EDGE_UNIT=a@b.service",
 		"GIN_EDGE_UNIT=a.service b.service", "GIN_EDGE_UNIT=a/b.service", "GIN_EDGE_UNIT=-a.service",
 	} {

@@ -31,9 +31,11 @@ GO_INSTALL = "${GO_IMPORT}/cmd/gin-edged ${GO_IMPORT}/cmd/gin-edge-firewall"
 export GOFLAGS = "-tags=nomsgpack"
 GOBUILDFLAGS:append = " -buildvcs=false"
 GO_EXTRA_LDFLAGS = "-X main.version=${PV}"
-# One binary: on aarch64 the class would link to the shared Go runtime.
-GO_DYNLINK:aarch64 = ""
+# One binary: for most architectures the class would link to the shared Go runtime, and put its folder into the
+# binary as a search path for libraries.
 GO_LINKSHARED = ""
+GO_RPATH = ""
+GO_RPATH_LINK = ""
 # The toolchain's own linker brings relro and immediate binding.
 GO_LINKMODE = "-linkmode=external"
 # The release's Go and the fetched modules, or an error: never a download from a build task.
@@ -56,6 +58,10 @@ FILES:${PN}-units = "${systemd_system_unitdir}/${GIN_EDGE_UNIT}"
 FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service"
 FILES:${PN} += "${nonarch_libdir}/sysusers.d"
 RDEPENDS:${PN}-firewall = "iptables iptables-modules"
+# systemd loads it when it starts a unit and, where it is missing, runs the unit without SystemCallFilter=,
+# RestrictAddressFamilies=, MemoryDenyWriteExecute= and all else that is a filter of system calls. systemd itself
+# recommends it only, and an image may have no recommendations.
+RDEPENDS:${PN}-units = "${@bb.utils.contains('DISTRO_FEATURES', 'seccomp', 'libseccomp', '', d)}"
 RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
 # A kernel that has them built in has no such packages.
 RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit kernel-module-xt-tcpudp"
@@ -66,5 +72,6 @@ SYSTEMD_SERVICE:${PN}-firewall = "gin-edge-firewall.service"
 
 # A read-only root has no first-boot sysusers run: the account is made at build time.
 USERADD_PACKAGES = "${PN}"
+GROUPADD_PARAM:${PN} = "--system --gid ${GIN_EDGE_UID} gin-edge"
 USERADD_PARAM:${PN} = "--system --no-create-home --home-dir /nonexistent --shell /sbin/nologin \
-    --user-group gin-edge"
+    --uid ${GIN_EDGE_UID} --gid gin-edge gin-edge"

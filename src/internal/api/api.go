@@ -39,6 +39,7 @@ type Process struct {
 	Events      *events.Log
 	Data        func() storage.Report // of the data partition; at once
 	Public      func(string) string   // a text without the paths of the configuration's files
+	Declared    string                // limits, by the unit: the value of device.SandboxVariable
 
 	streams atomic.Int64 // of the log
 	answers gate         // over a large store

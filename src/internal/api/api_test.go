@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -405,6 +406,7 @@ func TestDeviceAndStatus(t *testing.T) {
 	p.Data = func() storage.Report {
 		return storage.Report{Path: "/data", State: storage.Full, Detail: "d", TotalBytes: 2, FreeBytes: 1}
 	}
+	p.Declared = "seccomp x"
 	h := New(p, Settings{Number: 7, Sources: []string{"/a"}})
 	var d deviceBody
 	w := do(h, "GET", "/api/v1/device", nil)
@@ -422,6 +424,10 @@ func TestDeviceAndStatus(t *testing.T) {
 	}
 	if s.LastReset != p.Device.LastReset() || s.LastReset.Cause == "" || s.Data != (statusData{Path: "/data", State: storage.Full, Detail: "d", TotalBytes: 2, FreeBytes: 1}) {
 		t.Errorf("status: %s", w.Body)
+	}
+	sandbox, _ := p.Device.Sandbox(p.Declared)
+	if !reflect.DeepEqual(s.Sandbox, sandbox) || len(s.Sandbox.Declared) != 2 || s.Sandbox.Missing[len(s.Sandbox.Missing)-1].Limit != "x" {
+		t.Errorf("sandbox: %+v, want %+v", s.Sandbox, sandbox)
 	}
 	if s.Config.Generation != 7 || s.Config.LastReload.OK || s.Config.LastReload.Error == "" || !s.Watchdog.Enabled || s.Watchdog.IntervalSeconds != 8 ||
 		s.Logs.RecordsTotal != 1 || s.Logs.RingRecords != 1 || s.Logs.RingBytes == 0 || s.Logs.DroppedTotal != 0 || s.Logs.Streams != 0 ||

@@ -28,6 +28,7 @@ type statusBody struct {
 	LastReset     device.Reset      `json:"last_reset"`
 	Data          statusData        `json:"data"`
 	Firewall      device.Firewall   `json:"firewall"`
+	Sandbox       device.Sandbox    `json:"sandbox"`
 	Logs          statusLogs        `json:"logs"`
 }
 
@@ -105,6 +106,10 @@ func (s systemResource) routes() []edge.Route {
 		if err != nil {
 			entry(s.Log, c).WithError(err).Debug("the figures of the system are incomplete")
 		}
+		sandbox, err := s.Device.Sandbox(s.Declared)
+		if err != nil {
+			entry(s.Log, c).WithError(err).Debug("what confines the service is known in part only")
+		}
 		connections, watchdog, reload := s.Connections(), s.Watchdog(), s.LastReload()
 		logs, uptime := s.Log.Stats(), s.Uptime()
 		body := statusBody{
@@ -137,6 +142,7 @@ func (s systemResource) routes() []edge.Route {
 			LastReset: s.Device.LastReset(),
 			Data:      statusData(s.Data()),
 			Firewall:  s.Device.Firewall(),
+			Sandbox:   sandbox,
 			Logs:      statusLogs{logs.Records, logs.Dropped, logs.RingRecords, logs.RingBytes, s.streams.Load()},
 		}
 		if !reload.At.IsZero() {

@@ -126,7 +126,9 @@ func newApp(options Options) *App {
 		Events:   a.record.events,
 		Data:     a.record.data,
 		Public:   a.record.public,
+		Declared: os.Getenv(device.SandboxVariable),
 	}
+	a.warnOfSandbox()
 	a.health.Ready("state", func() error {
 		if p := a.phase.Load(); p != serving {
 			return fmt.Errorf("%v", p)
@@ -136,6 +138,18 @@ func newApp(options Options) *App {
 	a.health.Ready("data", a.record.ready)
 	a.health.Ready("config", a.configReady)
 	return a
+}
+
+// warnOfSandbox tells of limits that the unit declares and nobody enforces:
+// systemd leaves them out without a word.
+func (a *App) warnOfSandbox() {
+	sandbox, err := a.process.Device.Sandbox(a.process.Declared)
+	for _, m := range sandbox.Missing {
+		a.Log.WithField("limit", m.Limit).Warnf("%s is declared for this service and not in force: %s", m.Limit, m.Remedy)
+	}
+	if err != nil && len(sandbox.Declared) > 0 {
+		a.Log.WithError(err).Warn("what confines the service is known in part only")
+	}
 }
 
 func (a *App) run(ctx context.Context) error {

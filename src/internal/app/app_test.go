@@ -21,6 +21,7 @@ import (
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
@@ -208,6 +209,17 @@ func TestServesAfterReadyAndStops(t *testing.T) {
 	}
 	s.stop()
 	s.want("^STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000$")
+}
+
+// A limit that the unit declares and that is not there is told at the start, in
+// the log and in the status.
+func TestMissingLimit(t *testing.T) {
+	t.Setenv(device.SandboxVariable, "no_such_limit")
+	s := launch(t, "[server]\nlisten = [\"127.0.0.1:0\"]\n")
+	s.wantLogged("level=warning", "no_such_limit is declared for this service and not in force: GIN_EDGE_SANDBOX does not know this word")
+	if _, body := s.get("/api/v1/system/status"); !strings.Contains(body, `"missing":[{"limit":"no_such_limit","remedy":"`) {
+		t.Errorf("status: %s", body)
+	}
 }
 
 func TestReload(t *testing.T) {

@@ -67,6 +67,33 @@ class GinEdgeTest(OERuntimeTestCase):
         self.assertNotEqual(status, 0, 'the root can be written to')
         self.assertRegex(self.run_ok("awk '$2 == \"/\" { print $4 }' /proc/mounts"), r'(^|,|\n)ro(,|$)')
 
+    @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
+    def test_sandbox(self):
+        """The kernel has the limits that the unit declares: systemd leaves out what it cannot enforce."""
+        status = dict(line.split(':', 1) for line in
+                      self.run_ok('cat /proc/%s/status' % self.show('MainPID')).splitlines() if ':' in line)
+        if 'seccomp' in self.td.get('DISTRO_FEATURES', '').split():
+            self.assertEqual(status['Seccomp'].strip(), '2', 'no filter of system calls')
+        self.assertEqual(status['NoNewPrivs'].strip(), '1')
+        for name in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'):
+            self.assertEqual(int(status[name], 16), 0, name)
+        group = '/sys/fs/cgroup' + self.show('ControlGroup')
+        self.assertEqual(self.run_ok('cat %s/memory.max' % group).strip(), self.show('MemoryMax'))
+        self.assertEqual(self.get('/api/v1/system/status')['sandbox']['missing'], [])
+
+    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    def test_number_of_the_user(self):
+        """The same in every image, or an update leaves the files on the data partition to somebody else."""
+        for option in ('-u', '-g'):
+            self.assertEqual(self.run_ok('id %s gin-edge' % option).strip(), self.td['GIN_EDGE_UID'])
+
+    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    def test_boot_ends(self):
+        """No job of the boot is left, and none waited in vain, for a console that is not there for one."""
+        self.target.run('systemctl is-system-running --wait')
+        self.assertEqual(self.run_ok('systemctl list-jobs --no-legend --no-pager').strip(), '')
+        self.assertEqual(self.run_ok('journalctl -b -q --no-pager -o cat JOB_RESULT=timeout JOB_RESULT=dependency').strip(), '')
+
     @OEHasPackage(['gin-edge-journal'])
     @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
     def test_log_is_bounded(self):

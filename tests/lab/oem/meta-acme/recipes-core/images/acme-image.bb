@@ -4,7 +4,7 @@ LICENSE = "MIT"
 
 inherit core-image
 
-IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge ${CORE_IMAGE_EXTRA_INSTALL}"
+IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge acme-agent ${CORE_IMAGE_EXTRA_INSTALL}"
 IMAGE_FEATURES += "read-only-rootfs"
 # 10 MB of names for hardware that this device cannot have.
 BAD_RECOMMENDATIONS += "udev-hwdb"
