@@ -72,7 +72,7 @@ func (g *guestControl) write(t *testing.T, path, text string) {
 
 func (g *guestControl) writeConfig(t *testing.T, text string) string {
 	t.Helper()
-	lastLayer := *dataFlag + "/gin-edge/gin-edged.toml"
+	lastLayer := dataLayer()
 	if text == "" {
 		g.Run(t, "rm -f "+lastLayer)
 		return lastLayer

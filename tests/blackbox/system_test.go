@@ -2,6 +2,7 @@ package blackbox
 
 import (
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,6 +32,23 @@ func TestUnit(t *testing.T) {
 	}
 	if !status(t).Watchdog.Enabled {
 		t.Error("the service does not feed systemd's watchdog")
+	}
+}
+
+// The service writes its state, and cannot change its own configuration.
+func TestConfigurationIsNotTheServices(t *testing.T) {
+	g := needGuest(t)
+	folder := filepath.Dir(dataLayer())
+	if _, code := g.Try(t, "test -d "+folder+"/state"); code != 0 {
+		t.Skip("this guest has no data partition")
+	}
+	if got := g.Run(t, "stat -c '%U %G %a' "+folder+" "+folder+"/state"); strings.Join(strings.Fields(got), " ") != "root gin-edge 750 gin-edge gin-edge 750" {
+		t.Errorf("%s and its state are %s", folder, got)
+	}
+	// Of the service's own mounts: neither folder above is writable for it.
+	mounts := g.Run(t, "cat /proc/"+itoa(g.pid(t))+"/mountinfo")
+	if !strings.Contains(mounts, " "+folder+"/state rw") || strings.Contains(mounts, " "+folder+" rw") {
+		t.Errorf("mounts of the service:\n%s", mounts)
 	}
 }
 

@@ -44,9 +44,12 @@ type control interface {
 // control.command.
 const fileArgument = "FILE"
 
+// dataLayer is the file on the data partition of a guest.
+func dataLayer() string { return *dataFlag + "/gin-edge/gin-edged.toml" }
+
 // label is what the API calls a file of the configuration: it shows no paths.
 func label(path string) string {
-	if path == lastLayer {
+	if path == dataLayer() {
 		return "data/" + filepath.Base(path)
 	}
 	return filepath.Base(path)

@@ -107,7 +107,7 @@ func (r *recorder) checked(report storage.Report) {
 		r.events.Use("")
 	case storage.Failed: // as it was: the next look may find it well
 	default:
-		r.events.Use(filepath.Join(report.Path, "gin-edge", "state", "events"))
+		r.events.Use(filepath.Join(report.Path, "gin-edge", "state"))
 	}
 }
 
@@ -160,6 +160,10 @@ func (r *recorder) watchData() {
 // watchFirewall records each change of the packet filter's state.
 func (r *recorder) watchFirewall() {
 	f := r.device.Firewall()
+	if f.State == device.FirewallUnknown {
+		// Of this process, and the status says so. The filter is as it was.
+		return
+	}
 	good := f.State == device.FirewallInForce || f.State == device.FirewallNone
 	if f.State == r.firewall || r.firewall == "" && good {
 		return

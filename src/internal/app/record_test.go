@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -167,9 +169,23 @@ func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 	}
 }
 
+// fullFS can be of a process that has no file descriptor left.
+type fullFS struct {
+	fs.FS
+	full atomic.Bool
+}
+
+func (f *fullFS) Open(name string) (fs.File, error) {
+	if f.full.Load() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
+	return f.FS.Open(name)
+}
+
 func TestFirewallEvents(t *testing.T) {
 	root := t.TempDir()
-	reader, _ := device.NewReader(os.DirFS(root))
+	files := &fullFS{FS: os.DirFS(root)}
+	reader, _ := device.NewReader(files)
 	r := newRecorder(servicetest.TextLogger(io.Discard), reader, config.Labels(nil))
 	for _, f := range []device.Firewall{
 		{State: device.FirewallInForce},
@@ -181,6 +197,10 @@ func TestFirewallEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.watchFirewall()
+		// In between the process is out of file descriptors.
+		files.full.Store(true)
+		r.watchFirewall()
+		files.full.Store(false)
 	}
 	got := []string{}
 	for _, item := range recorded(t, r) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -27,7 +28,8 @@ const (
 	FirewallNone    FirewallState = "none"     // the device has none of ours
 	FirewallInForce FirewallState = "in-force" // as declared, in each address family that the kernel has
 	FirewallClosed  FirewallState = "closed"   // the rules of a family were refused: all that comes in over it is dropped
-	FirewallFailed  FirewallState = "failed"   // nor could it be closed, or nobody knows
+	FirewallFailed  FirewallState = "failed"   // nor could it be closed, or what was left of it makes no sense
+	FirewallUnknown FirewallState = "unknown"  // what was left of it cannot be read for want of memory or descriptors
 )
 
 // Firewall is what became of the rules when they were loaded the last time.
@@ -59,6 +61,10 @@ func (r *Reader) Firewall() Firewall {
 	data, err := fs.ReadFile(r.root, FirewallFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Firewall{State: FirewallNone}
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		// Want of this process or of the system, which says nothing of the filter.
+		return Firewall{State: FirewallUnknown, Detail: fmt.Sprintf("%s: %v", FirewallFile, err)}
 	}
 	var f Firewall
 	if err == nil {

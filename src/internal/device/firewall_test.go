@@ -1,9 +1,11 @@
 package device
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -40,6 +42,29 @@ func TestFirewall(t *testing.T) {
 	if got := reader.Firewall(); got.State != FirewallFailed || !strings.Contains(got.Detail, FirewallFile+": state is not one of") {
 		t.Errorf("a bad state is read as %+v", got)
 	}
+}
+
+// A state that cannot be read is not one of a filter that is not in force.
+func TestFirewallThatCannotBeRead(t *testing.T) {
+	root := t.TempDir()
+	if err := (Firewall{State: FirewallInForce}).Write(filepath.Join(root, FirewallFile)); err != nil {
+		t.Fatal(err)
+	}
+	full := fullFS{os.DirFS(root)}
+	reader, _ := NewReader(full)
+	if got := reader.Firewall(); got.State != FirewallUnknown || !strings.Contains(got.Detail, "too many open files") {
+		t.Errorf("%+v", got)
+	}
+	if _, err := ParseFirewall([]byte(`{"state":"unknown"}`)); err == nil {
+		t.Error("a file says of itself that it cannot be read")
+	}
+}
+
+// fullFS is of a process that has no file descriptor left.
+type fullFS struct{ fs.FS }
+
+func (fullFS) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
 }
 
 func FuzzParseFirewall(f *testing.F) {

@@ -150,7 +150,11 @@ func TestJournalFallsBackToStderr(t *testing.T) {
 	var out servicetest.Buffer
 	l := begin(t, &journalOutput{socket: filepath.Join(t.TempDir(), "none"), fallback: &out})
 	l.Log(Critical, "kept")
-	if got := out.String(); !strings.HasPrefix(got, "<2>kept") {
+	if got := out.String(); got != "<2>kept\n" {
+		t.Errorf("got %q", got)
+	}
+	l.WithField("a\n<0>b", "c\r\n<0>d").WithField("e", "f").Log(Critical, "one\n<0>two")
+	if got := out.String(); got != "<2>kept\n<2>\"one\\n<0>two\" \"a\\n<0>b\"=\"c\\r\\n<0>d\" e=f\n" {
 		t.Errorf("got %q", got)
 	}
 }

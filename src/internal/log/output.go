@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/sirupsen/logrus"
@@ -49,9 +50,29 @@ func (j *journalOutput) write(r *Record) error {
 	}
 	if err != nil && !os.IsTimeout(err) {
 		// The journal's stream still takes the line, or keeps it until it can.
-		_, err = fmt.Fprintf(j.fallback, "<%d>%s %v\n", priority(r.Level), r.Message, r.Fields)
+		_, err = io.WriteString(j.fallback, fallbackLine(r))
 	}
 	return err
+}
+
+// fallbackLine is the record as one line with its priority. A record of more lines
+// would forge others, each with a priority of its own.
+func fallbackLine(r *Record) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "<%d>%s", priority(r.Level), oneLine(r.Message))
+	for _, f := range r.Fields {
+		b.WriteString(" " + oneLine(f.Key) + "=" + oneLine(f.Value))
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
+
+// oneLine quotes a text that has control characters, as Go does.
+func oneLine(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 func (j *journalOutput) send() error {

@@ -221,7 +221,7 @@ type Mount struct {
 // ReadOnly is that of the superblock: ro, or emergency_ro, which is what ext4
 // calls itself after an error since Linux 6.15. The other one, of the mount, also comes
 // from the sandbox of the service, whose ProtectSystem=strict shows /data
-// read-only although /data/gin-edge can be written.
+// read-only although /data/gin-edge/state can be written.
 func FindMount(table, path string) (*Mount, error) {
 	var found *Mount
 	for line := range strings.Lines(table) {
