@@ -53,8 +53,8 @@ FILESEXTRAPATHS:prepend := "${GIN_EDGE_LAYERDIR}/recipes-kernel/linux/files:"
 KERNEL_FEATURES:append = " ${@' '.join(f + '.scc' for f in d.getVar('GIN_EDGE_KERNEL_FRAGMENTS').split())}"
 SRC_URI:append = " ${@' '.join('file://%s;type=kmeta;destsuffix=%s' % (f, f) for f in d.getVar('GIN_EDGE_KERNEL_KMETA').split())}"
 # Before every other fragment, the product's own above all.
-SRC_URI:prepend = "${@'file://gin-edge-recommended.scc ' if bb.data.inherits_class('kernel-yocto', d) \
-    and d.getVar('GIN_EDGE_KERNEL_RECOMMENDED').split() else ''}"
+SRC_URI:prepend = "${@'file://gin-edge-recommended.scc' if bb.data.inherits_class('kernel-yocto', d) \
+    and d.getVar('GIN_EDGE_KERNEL_RECOMMENDED').split() else ''} "
 
 def gin_edge_kernel_asks(d):
     """Folders with the fragments, what these ask for, the exempt symbols, the symbols of this kernel."""
