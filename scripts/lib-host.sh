@@ -51,7 +51,7 @@ note() { notes="$notes
 
 have() { # COMMAND-OR-FILE
     case $1 in
-    /*) [ -e "$1" ] ;;
+    /*) [ -e "$host_root$1" ] ;;
     *) command -v "$1" > /dev/null 2>&1 ;;
     esac
 }

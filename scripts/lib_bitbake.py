@@ -48,9 +48,9 @@ class Build:
                 self.running[name] = self.clock()
             elif name in self.running:
                 self.took[name] = self.clock() - self.running.pop(name)
-        elif match := SSTATE.match(line):
+        elif match := SSTATE.search(line):      # behind "Initialising tasks..."
             self.sstate = [int(n) for n in match.groups()]
-            return line
+            return line[match.start():]
         elif match := SUMMARY.match(line):
             self.attempted, self.kept = int(match[1]), int(match[2])
         elif match := FAILED_LOG.match(line):
@@ -65,7 +65,7 @@ class Build:
         elif match := KAS.match(line):
             if match[1] in ("ERROR", "CRITICAL"):
                 self.faults.append(match[2])
-            if match[1] != "INFO" or match[2].startswith(("Cloning", "Repository")):
+            if match[1] != "INFO" or re.match(r"Cloning|Repository \S+ (cloned|updated)", match[2]):
                 return f"kas: {match[2]}"
         return None
 

@@ -33,6 +33,7 @@ DUMP_SKIPS = ("setup_dir", "setup_home", "repo_setup_loop", "finish_setup_repos"
 QUIET_SECONDS = 30      # between two lines where there is no terminal
 SLOW_TASKS = 5
 LOG_TAIL = 30
+LONGEST_LINE = 400
 
 
 class Screen:
@@ -49,7 +50,8 @@ class Screen:
 
     def line(self, text):
         self.clear()
-        print(text, file=self.out, flush=True)
+        # A failed fetch names the whole environment in one line; the log has all of it.
+        print(text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + " ...", file=self.out, flush=True)
 
     def state(self, build):
         if self.terminal:

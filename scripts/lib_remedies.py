@@ -5,8 +5,8 @@ import re
 TABLE = (
     (r"do_gin_edge_kernel_check|The final kernel configuration .* is not what",
      "  The kernel's final configuration lacks what the service's sandbox, its watchdog chain, the read-only root\n"
-     "  or the firewall asks for. The lines above name symbol and fragment; meta-gin-edge/README.md, section on\n"
-     "  the kernel, says how a kernel gets them and how it is excused from one."),
+     "  or the firewall asks for. The lines above name symbol and fragment; meta-gin-edge/README.md says\n"
+     "  how a kernel gets them, and what it may go without."),
     (r"User namespaces are not usable by BitBake",
      "  The machine keeps user namespaces from BitBake. scripts/build --check names the commands; as root,\n"
      "  scripts/build runs them. On Ubuntu since 24.04 it is AppArmor."),
