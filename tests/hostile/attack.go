@@ -24,6 +24,7 @@ type attack struct {
 	// closed the connection, another one is opened after the pause.
 	use   func(ctx context.Context, c *target) error
 	pause time.Duration // 0: againPause
+	tool  *slowTest     // makes the connections, instead of use
 
 	small  bool          // windows, so that what is not read stays with the service
 	over   bool          // more connections than the service takes are part of it
@@ -64,6 +65,10 @@ func (a attack) begin(from func(number int) place) *assault {
 	if s.pause == 0 {
 		s.pause = againPause
 	}
+	if a.tool != nil {
+		s.done.Go(func() { s.useTool(ctx, from(0)) })
+		return s
+	}
 	for n := range a.connections {
 		s.done.Go(func() {
 			for ctx.Err() == nil {
@@ -73,6 +78,20 @@ func (a attack) begin(from func(number int) place) *assault {
 		})
 	}
 	return s
+}
+
+func (s *assault) useTool(ctx context.Context, p place) {
+	r, err := s.tool.run(ctx, "http://"+p.service)
+	if err != nil {
+		s.fault("slowhttptest: %v", err)
+		return
+	}
+	s.opened.Store(int64(r.connected + r.closed))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = int64(r.connected)
+	s.heard["seconds"], s.heard["seconds in which its own probe was answered"] = r.seconds, r.available
+	s.heard["connections that the service closed"] = r.closed
 }
 
 func (s *assault) connect(ctx context.Context, number int, p place) {

@@ -325,7 +325,10 @@ func (n *notes) hear(at time.Time, datagram string) {
 		n.lines[line]++
 		switch line {
 		case "WATCHDOG=1":
-			n.beats = append(n.beats, beat{at: at})
+			// None is due between the end and the next beginning.
+			if len(n.beats) == 0 || !n.beats[len(n.beats)-1].end {
+				n.beats = append(n.beats, beat{at: at})
+			}
 		case ready:
 			// Counts as a beat for systemd only at the start; so here.
 			if len(n.beats) == 0 || n.beats[len(n.beats)-1].end {

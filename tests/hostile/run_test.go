@@ -3,6 +3,7 @@ package hostile
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,6 +36,7 @@ func TestAttacks(t *testing.T) {
 			if (a.v6 || a.vanish) && !ownNetwork {
 				t.Skip("needs a network of its own")
 			}
+			needTool(t, a)
 			s := begin(t, u)
 			warmUp(t, s.asking())
 			report(t, s, a, p, u)
@@ -43,6 +45,15 @@ func TestAttacks(t *testing.T) {
 				_ = os.WriteFile(path, []byte(s.Log.String()), 0o644)
 			}
 		})
+	}
+}
+
+// needTool skips the rows of a tool that is not there.
+func needTool(t *testing.T, a attack) {
+	t.Helper()
+	if _, err := exec.LookPath("slowhttptest"); a.tool != nil && err != nil {
+		unchecked("%v: on Debian: apt-get install slowhttptest", err)
+		t.Skip(err)
 	}
 }
 

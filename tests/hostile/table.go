@@ -45,6 +45,10 @@ var attacks = []attack{
 	{name: "TLS hello", connections: 64, sources: 16, use: wait(tlsHello)},
 	{name: "idle keep-alive", connections: 256, sources: 64, over: true, use: idle},
 	{name: "vanished peers of log streams", connections: 16, sources: 8, small: true, vanish: true, full: true, use: neverRead("/api/v1/logs/stream", 1)},
+	{name: "slowhttptest, headers", connections: 600, sources: 1, full: true, tool: &slowTest{mode: "-H", path: "/livez", args: []string{"-i", "1", "-x", "24"}}},
+	{name: "slowhttptest, body", connections: 600, sources: 1, full: true, tool: &slowTest{mode: "-B", path: "/livez", args: []string{"-i", "1", "-s", "8192", "-x", "10"}}},
+	{name: "slowhttptest, range", connections: 600, sources: 1, full: true, tool: &slowTest{mode: "-R", path: "/openapi.json", args: []string{"-a", "5", "-b", "3000"}}},
+	{name: "slowhttptest, read", connections: 600, sources: 1, full: true, tool: &slowTest{mode: "-X", path: "/openapi.json", args: []string{"-k", "3", "-n", "1", "-w", "64", "-y", "128", "-z", "5"}}},
 }
 
 func get(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: device.local\r\n\r\n" }
@@ -55,12 +59,12 @@ const withoutBody = "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
 // takes (16384 bytes, and 4096 that net/http adds), each with a name of its own:
 // the map that net/http makes of them is 20 times as large.
 var tinyLines = func() string {
-	const letters = "abcdefghijklmnopqrstuvwxyz"
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
 	var b strings.Builder
 	for n := 0; b.Len() < 20000; n++ {
-		name := string(letters[n%26]) + string(letters[n/26%26])
-		if n >= 26*26 {
-			name += string(letters[n/26/26%26])
+		name := string(letters[n%36]) + string(letters[n/36%36])
+		if n >= 36*36 {
+			name += string(letters[n/36/36%36])
 		}
 		b.WriteString(name + ":\r\n")
 	}

@@ -142,6 +142,7 @@ func (a attack) try(s subject, p pace, limits *unit) (*row, error) {
 
 	began := time.Now()
 	assault := a.begin(func(n int) place { return s.attacker(n, a) })
+	defer assault.end() // a second one does nothing
 	t.run(ctx)
 	assault.end()
 	t.Opened, t.Held, t.Heard = assault.opened.Load(), assault.most, assault.heard
