@@ -245,7 +245,7 @@ type habit struct {
 	pipelined int           // requests that are sent at once; 0 is one
 }
 
-const request = "GET /livez HTTP/1.1\r\nHost: device.local\r\n\r\n"
+const request = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 // keep makes requests over connections that it keeps until ctx ends.
 func (h habit) keep(ctx context.Context, p place, l *lossy) {

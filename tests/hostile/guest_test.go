@@ -16,12 +16,8 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/tests/vm"
 )
 
-const (
-	slice = "/sys/fs/cgroup/system.slice/" + service.Unit
-
-	// Hosts on the guest's network: three that mean well, and attackers.
-	attackingHosts = 8
-)
+// attackingHosts are on the guest's network beside three that mean well.
+const attackingHosts = 8
 
 // guest is the service in a guest, under systemd and behind the packet filter.
 // All of it is done by the goroutine of the test: there is one console.
@@ -102,12 +98,17 @@ func TestGuest(t *testing.T) {
 // network: the serial line would take minutes.
 func (g *guest) fillEvents(t *testing.T) {
 	t.Helper()
-	const folder = "/data/gin-edge/events"
-	if _, status := g.Try(t, "test -d "+folder); status != 0 {
-		unchecked("the guest has no %s: its log of events is short", folder)
+	// The daemon has made it, and knows where.
+	var told struct{ Log struct{ Directory string } }
+	if err := g.asking().ask("/api/v1/events?limit=1", &told); err != nil {
+		t.Fatal(err)
+	}
+	folder := told.Log.Directory
+	if folder == "" {
+		unchecked("the guest has no data partition: its log of events is short")
 		return
 	}
-	g.Run(t, "systemctl stop "+service.Unit)
+	g.Run(t, "systemctl stop "+g.Unit)
 	for name, content := range fullEventLog() {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -128,14 +129,14 @@ func (g *guest) fillEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g.Run(t, "chown gin-edge: "+folder+"/events*; systemctl start "+service.Unit)
+	g.Run(t, "chown gin-edge: "+folder+"/events*; systemctl start "+g.Unit)
 }
 
 // begin gives the row a daemon of its own.
 func (g *guest) begin(t *testing.T) {
 	t.Helper()
 	g.t, g.pid, g.dead, g.how, g.last = t, 0, make(chan struct{}), "", peak{}
-	g.Run(t, "systemctl stop "+service.Unit+" && systemctl reset-failed "+service.Unit+"; systemctl start "+service.Unit)
+	g.Run(t, "systemctl stop "+g.Unit+" && systemctl reset-failed "+g.Unit+"; systemctl start "+g.Unit)
 	g.pid = g.PID(t)
 	warm := func() error {
 		var any any
@@ -160,6 +161,9 @@ func (g *guest) attacker(number int, _ attack) place {
 	return place{service: g.hosts.Services[3+number%attackingHosts]}
 }
 
+// group is the cgroup of the unit.
+func (g *guest) group() string { return "/sys/fs/cgroup/system.slice/" + g.Unit }
+
 // alone tells whether the daemon is still the same, and notes when it is not.
 func (g *guest) alone() bool {
 	if g.how != "" {
@@ -169,7 +173,7 @@ func (g *guest) alone() bool {
 	if now == g.pid {
 		return true
 	}
-	lines, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 -u "+service.Unit+" | grep -e 'Main process exited' -e 'Failed with result' -e 'oom' | tail -n 3")
+	lines, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 -u "+g.Unit+" | grep -e 'Main process exited' -e 'Failed with result' -e 'oom' | tail -n 3")
 	g.how = fmt.Sprintf("process %d became %d: %s", g.pid, now, strings.Join(strings.Split(lines, "\n"), "; "))
 	close(g.dead)
 	return false
@@ -184,7 +188,7 @@ func (g *guest) look() (sample, error) {
 		return sample{}, nil
 	}
 	proc := "/proc/" + strconv.Itoa(g.pid)
-	text := g.Run(g.t, fmt.Sprintf("grep VmRSS %s/status; ls %s/fd | wc -l; grep '^sock ' %s/memory.stat", proc, proc, slice))
+	text := g.Run(g.t, fmt.Sprintf("grep VmRSS %s/status; ls %s/fd | wc -l; grep '^sock ' %s/memory.stat", proc, proc, g.group()))
 	fields := strings.Fields(text) // VmRSS: N kB, N, sock N
 	if len(fields) != 6 {
 		return sample{}, fmt.Errorf("the guest's figures are %q", text)
@@ -199,7 +203,7 @@ func (g *guest) peak() (peak, error) {
 	if !g.alone() {
 		return g.last, nil
 	}
-	text := g.Run(g.t, fmt.Sprintf("grep VmHWM /proc/%d/status; grep Threads /proc/%d/status; cat %s/memory.peak", g.pid, g.pid, slice))
+	text := g.Run(g.t, fmt.Sprintf("grep VmHWM /proc/%d/status; grep Threads /proc/%d/status; cat %s/memory.peak", g.pid, g.pid, g.group()))
 	fields := strings.Fields(text) // VmHWM: N kB Threads: N N
 	if len(fields) != 6 {
 		return g.last, fmt.Errorf("the guest's figures are %q", text)
@@ -219,7 +223,7 @@ func (g *guest) gap() (func() (time.Duration, error), error) {
 		g.Run(g.t, "systemctl log-level info")
 		now := g.uptime()
 		// The mark is the time of the record, which the journal has from PID 1.
-		text, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 | grep -F '"+service.Unit+": Got notification message' | tail -n 200 | sed 's/^\\[ *\\([0-9.]*\\)\\].*(\\(.*\\))$/\\1 \\2/'")
+		text, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 | grep -F '"+g.Unit+": Got notification message' | tail -n 200 | sed 's/^\\[ *\\([0-9.]*\\)\\].*(\\(.*\\))$/\\1 \\2/'")
 		var heard notes
 		for line := range strings.Lines(text) {
 			at, what, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -244,7 +248,7 @@ func (g *guest) uptime() time.Time {
 }
 
 func (g *guest) reload() error {
-	output, status := g.Try(g.t, "systemctl reload "+service.Unit)
+	output, status := g.Try(g.t, "systemctl reload "+g.Unit)
 	g.alone()
 	if status != 0 {
 		return fmt.Errorf("systemctl reload: exit status %d\n%s", status, output)
@@ -256,7 +260,7 @@ func (g *guest) restart() error {
 	if !g.alone() {
 		return errors.New(g.how)
 	}
-	output, status := g.Try(g.t, "systemctl restart "+service.Unit)
+	output, status := g.Try(g.t, "systemctl restart "+g.Unit)
 	if status != 0 {
 		return fmt.Errorf("systemctl restart: exit status %d\n%s", status, output)
 	}

@@ -41,6 +41,9 @@ var root = must(filepath.Abs("../.."))
 // folder keeps the results and the logs of the run.
 var folder string
 
+// yardstick is the address of a server that nobody attacks.
+var yardstick string
+
 func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)
@@ -49,6 +52,10 @@ func must[T any](value T, err error) T {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(yardstickVariable) != "" {
+		fmt.Fprintln(os.Stderr, beYardstick())
+		os.Exit(1)
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }
@@ -123,6 +130,13 @@ func outside(m *testing.M) (int, error) {
 
 // attackAll runs the tests and tells what they have found.
 func attackAll(m *testing.M) int {
+	address, stop, err := startYardstick()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "hostile: %v\n", err)
+		return 1
+	}
+	defer stop()
+	yardstick = address
 	status := m.Run()
 	printTable(os.Stdout)
 	if err := writeResults(filepath.Join(folder, "results.json")); err != nil {

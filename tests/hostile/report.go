@@ -25,8 +25,9 @@ type row struct {
 	Opened int64          `json:"opened"`
 	Heard  map[string]int `json:"heard"` // by the attack
 
-	Calm   summary       `json:"calm"`   // the honest client before the attack
-	Honest summary       `json:"honest"` // during it, and the reloads
+	Calm   summary       `json:"calm"`      // the honest client before the attack
+	Honest summary       `json:"honest"`    // during it, and the reloads
+	Yard   summary       `json:"yardstick"` // the same client at the same time, and a server that is not attacked
 	Gap    time.Duration `json:"watchdog_gap_ns"`
 	Lag    time.Duration `json:"harness_lag_ns"` // by which this machine wakes the harness too late
 
@@ -77,15 +78,15 @@ func printTable(to io.Writer) {
 	resultsMu.Lock()
 	defer resultsMu.Unlock()
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nattack\tconnections/sources\theld\tRSS MiB\twith sockets\thonest: failed/requests\tp50/p99 ms\twatchdog s\tlost: reload\trestart\tback s\tRSS after\tverdict")
+	fmt.Fprintln(w, "\nattack\tconnections/sources\theld\tRSS MiB\twith sockets\thonest: failed/requests\tp50/p99 ms\tyardstick\twatchdog s\tlost: reload\trestart\tback s\tRSS after\tverdict")
 	for _, r := range results {
 		back := seconds(r.Back)
 		if r.Killed != "" {
 			back = "killed"
 		}
-		fmt.Fprintf(w, "%s\t%d/%d\t%d\t%s to %s\t%s\t%d/%d\t%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Attack, r.Connections, r.Sources, r.Held,
+		fmt.Fprintf(w, "%s\t%d/%d\t%d\t%s to %s\t%s\t%d/%d\t%s/%s\t%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Attack, r.Connections, r.Sources, r.Held,
 			mebibytes(r.Before.RSS), mebibytes(r.Peak.RSS), mebibytes(r.Peak.Total), r.Honest.Failed, r.Honest.Requests,
-			milliseconds(r.Honest.P50), milliseconds(r.Honest.P99), seconds(r.Gap), r.Reload.column(), r.Restart.column(), back, mebibytes(r.After.RSS), r.Verdict)
+			milliseconds(r.Honest.P50), milliseconds(r.Honest.P99), milliseconds(r.Yard.P50), milliseconds(r.Yard.P99), seconds(r.Gap), r.Reload.column(), r.Restart.column(), back, mebibytes(r.After.RSS), r.Verdict)
 	}
 	_ = w.Flush()
 	for _, r := range results {

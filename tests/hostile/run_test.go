@@ -77,6 +77,9 @@ func report(t *testing.T, s subject, a attack, p pace, u *unit) {
 	resultsMu.Lock()
 	results = append(results, r)
 	resultsMu.Unlock()
+	// A run that is cut off has told what it saw.
+	fmt.Printf("hostile: %s: %s; RSS %s MiB, with sockets %s; honest %d/%d failed; watchdog %s s; lost %s\n", a.name, r.Verdict,
+		mebibytes(r.Peak.RSS), mebibytes(r.Peak.Total), r.Honest.Failed, r.Honest.Requests, seconds(r.Gap), r.Reload.column())
 }
 
 func safe(c rune) rune {

@@ -23,11 +23,11 @@ var attacks = []attack{
 	{name: "slow body, one source", connections: 300, sources: 1, use: slowBody},
 	{name: "slow body", connections: 240, sources: 60, use: slowBody},
 	{name: "slow read", connections: 240, sources: 60, small: true, use: slowRead},
-	{name: "tiny header lines, unfinished GET", connections: 256, sources: 64, use: wait("GET /livez HTTP/1.1\r\nHost: x\r\n" + tinyLines)},
+	{name: "tiny header lines, unfinished GET", connections: 256, sources: 64, use: wait("GET /livez HTTP/1.1\r\nHost: localhost\r\n" + tinyLines)},
 	{name: "tiny header lines, POST without its body", connections: 256, sources: 64, use: wait(withoutBody + tinyLines + "\r\n")},
 	{name: "header at the limit, POST without its body", connections: 256, sources: 64, use: wait(withoutBody + limitLines + "\r\n")},
 	{name: "one long header line", connections: 256, sources: 64, use: wait(withoutBody + "X-Long: " + strings.Repeat("x", 19000) + "\r\n\r\n")},
-	{name: "100-continue, never followed", connections: 256, sources: 64, use: wait("POST /livez HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n")},
+	{name: "100-continue, never followed", connections: 256, sources: 64, use: wait("POST /livez HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n")},
 	{name: "chunks of one byte", connections: 64, sources: 16, use: tinyChunks},
 	{name: "events, never read", connections: 256, sources: 64, small: true, use: neverRead("/api/v1/events?limit=1000", 1)},
 	{name: "events, read", connections: 200, sources: 50, hold: 6 * time.Second, use: readAll("/api/v1/events?limit=1000")},
@@ -51,9 +51,9 @@ var attacks = []attack{
 	{name: "slowhttptest, read", connections: 600, sources: 1, full: true, tool: &slowTest{mode: "-X", path: "/openapi.json", args: []string{"-k", "3", "-n", "1", "-w", "64", "-y", "128", "-z", "5"}}},
 }
 
-func get(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: device.local\r\n\r\n" }
+func get(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n" }
 
-const withoutBody = "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+const withoutBody = "POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"
 
 // tinyLines are as many header lines as fit into what the default configuration
 // takes (16384 bytes, and 4096 that net/http adds), each with a name of its own:
@@ -97,7 +97,7 @@ func wait(text string) func(context.Context, *target) error {
 func slowHeader(ctx context.Context, c *target) error {
 	return c.drip(ctx, 300*time.Millisecond, func(n int) string {
 		if n == 0 {
-			return "GET /livez HTTP/1.1\r\nHost: x\r\n"
+			return "GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 		}
 		return fmt.Sprintf("X-%d: y\r\n", n)
 	})
@@ -106,7 +106,7 @@ func slowHeader(ctx context.Context, c *target) error {
 func slowBody(ctx context.Context, c *target) error {
 	return c.drip(ctx, 300*time.Millisecond, func(n int) string {
 		if n == 0 {
-			return "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+			return "POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
 		}
 		return "x"
 	})
@@ -117,7 +117,7 @@ func slowBody(ctx context.Context, c *target) error {
 func tinyChunks(ctx context.Context, c *target) error {
 	return c.drip(ctx, 10*time.Millisecond, func(n int) string {
 		if n == 0 {
-			return "POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+			return "POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 		}
 		return "1\r\nx\r\n"
 	})

@@ -15,7 +15,7 @@ func TestJudge(t *testing.T) {
 			pace:   pace{native: true},
 			row: &row{
 				Peak: peak{RSS: 30 << 20, Total: 48 << 20, Threads: 128}, Gap: 3500 * time.Millisecond, Opened: 100,
-				Calm: summary{Requests: 100, P99: 20 * time.Millisecond}, Honest: summary{Requests: 100, P99: 250 * time.Millisecond},
+				Yard: summary{Requests: 100, P99: 20 * time.Millisecond}, Honest: summary{Requests: 100, P99: 250 * time.Millisecond},
 				Reload: &kept{Requests: 100}, Restart: &kept{Requests: 100},
 			},
 		}
@@ -33,8 +33,8 @@ func TestJudge(t *testing.T) {
 		{func(t *trial) { t.Honest.Failed, t.Honest.Failures = 1, map[string]int{"503": 1} }, "1 of 100 requests of an honest client failed: map[503:1]"},
 		{func(t *trial) { t.Honest.Failed, t.over = 1, true }, ""},
 		{func(t *trial) { t.Honest = summary{} }, "the honest client made no request"},
-		{func(t *trial) { t.Honest.P99 = 251 * time.Millisecond }, "p99 of an honest client is 251 ms, at most 250 (before the attack 20)"},
-		{func(t *trial) { t.Honest.P99, t.Calm.P99 = 500*time.Millisecond, 100*time.Millisecond }, ""},
+		{func(t *trial) { t.Honest.P99 = 251 * time.Millisecond }, "p99 of an honest client is 251 ms, at most 250 (of a server that is not attacked 20)"},
+		{func(t *trial) { t.Honest.P99, t.Yard.P99 = 500*time.Millisecond, 250*time.Millisecond }, ""},
 		{func(t *trial) { t.Honest.P99, t.native = time.Minute, false }, ""},
 		{func(t *trial) { t.Reload.Lost = map[string]int{"busy: reset": 2} }, "2 of 100 requests were lost through reloads: map[busy: reset:2]"},
 		{func(t *trial) { t.Restart.Lost = map[string]int{"busy: reset": 1} }, "1 of 100 requests were lost through a restart"},

@@ -16,8 +16,8 @@ const (
 	// An emulated guest on a busy machine is slow to boot, to start a shell,
 	// and to run a command in it.
 	bootTimeout  = "900"
-	loginTimeout = 3 * time.Minute
-	runTimeout   = 2 * time.Minute
+	loginTimeout = 5 * time.Minute
+	runTimeout   = 5 * time.Minute
 )
 
 // Guest is a guest with a shell on its serial line.
