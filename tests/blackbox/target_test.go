@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 )
 
 // Target is a service under test.
@@ -44,7 +46,7 @@ const fileArgument = "FILE"
 
 // label is what the API calls a file of the configuration: it shows no paths.
 func label(path string) string {
-	if path == lastLayer {
+	if path == service.LastLayer(*dataFlag) {
 		return "data/" + filepath.Base(path)
 	}
 	return filepath.Base(path)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,24 +58,27 @@ func (g *Guest) Stop() error { return errors.Join(g.Console.Close(), g.VM.Stop()
 func Quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // Write makes a file in the guest.
-func (g *Guest) Write(t testing.TB, path, text string) {
+func (g *Guest) Write(t testing.TB, file, text string) {
 	t.Helper()
-	g.Run(t, "printf %s "+Quote(text)+" >"+path)
+	g.Run(t, "printf %s "+Quote(text)+" >"+file)
 }
 
-// WriteConfig replaces the last layer of the configuration, which an operator of
-// the device may write, and returns its path; an empty text removes it.
+// LastLayer is the path of the last layer of the configuration, which an operator
+// of the device may write, on a data partition that is mounted there.
+func LastLayer(data string) string { return path.Join(data, "gin-edge/gin-edged.toml") }
+
+// WriteConfig replaces the last layer and returns its path; an empty text
+// removes it.
 func (g *Guest) WriteConfig(t testing.TB, text string) string {
 	t.Helper()
-	folder := g.Data + "/gin-edge"
-	path := folder + "/gin-edged.toml"
+	file := LastLayer(g.Data)
 	if text == "" {
-		g.Run(t, "rm -f "+path)
-		return path
+		g.Run(t, "rm -f "+file)
+		return file
 	}
-	g.Run(t, "mkdir -p "+folder)
-	g.Write(t, path, text)
-	return path
+	g.Run(t, "mkdir -p "+path.Dir(file))
+	g.Write(t, file, text)
+	return file
 }
 
 // Show returns a property of the daemon's unit.
