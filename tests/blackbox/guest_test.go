@@ -3,14 +3,12 @@ package blackbox
 import (
 	"errors"
 	"flag"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 	"github.com/meta-gin-edge/meta-gin-edge/tests/vm"
 )
 
@@ -24,32 +22,18 @@ var (
 const (
 	guestFile  = "/run/blackbox.toml"
 	runtimeDir = "/run/gin-edge"
-
-	// An emulated guest on a busy machine is slow to boot, to start a shell,
-	// and to run a command in it.
-	bootTimeout  = "900"
-	loginTimeout = 3 * time.Minute
-	runTimeout   = 2 * time.Minute
 )
 
 // guestControl drives the service with systemctl in a guest.
-type guestControl struct{ vm.Shell }
+type guestControl struct{ *service.Guest }
 
 func startGuest(kind, script string, args ...string) (*Target, error) {
-	args = append(args, "--timeout", bootTimeout)
-	args = append(args, strings.Fields(*bootArgs)...)
-	guest, err := vm.Start(filepath.Join(root, script), args...)
-	if err != nil {
+	guest, err := service.StartGuest(filepath.Join(root, script), append(args, strings.Fields(*bootArgs)...)...)
+	if guest == nil {
 		return nil, err
 	}
-	fmt.Fprintf(os.Stderr, "%s (serial log: %s)\n", guest.FirstAnswer, guest.SerialLog)
-	made := &Target{kind: kind, url: guest.URL, serialLog: guest.SerialLog}
-	console, err := vm.Dial(guest.ConsolePath)
-	if err != nil {
-		return nil, errors.Join(err, guest.Stop())
-	}
-	made.stop = func() error { return errors.Join(console.Close(), guest.Stop()) }
-	err = console.Login(loginTimeout)
+	guest.Unit, guest.Data = *unitFlag, *dataFlag
+	made := &Target{kind: kind, url: guest.VM.URL, serialLog: guest.VM.SerialLog, stop: guest.Stop}
 	switch {
 	case *production && errors.Is(err, vm.ErrNoLogin):
 		made.uncontrolled = "a production image lets nobody log in"
@@ -58,54 +42,19 @@ func startGuest(kind, script string, args ...string) (*Target, error) {
 	case err != nil:
 		return nil, errors.Join(err, made.stop())
 	default:
-		made.control = &guestControl{vm.Shell{Console: console, Limit: runTimeout, Log: guest.SerialLog}}
+		made.control = &guestControl{guest}
 	}
 	return made, nil
 }
 
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
-
-func (g *guestControl) write(t *testing.T, path, text string) {
-	t.Helper()
-	g.Run(t, "printf %s "+quote(text)+" >"+path)
-}
-
 func (g *guestControl) writeConfig(t *testing.T, text string) string {
 	t.Helper()
-	lastLayer := dataLayer()
-	if text == "" {
-		g.Run(t, "rm -f "+lastLayer)
-		return lastLayer
-	}
-	g.Run(t, "mkdir -p "+filepath.Dir(lastLayer))
-	g.write(t, lastLayer, text)
-	return lastLayer
+	return g.WriteConfig(t, text)
 }
 
 func (g *guestControl) signal(t *testing.T, name string) {
 	t.Helper()
-	g.Run(t, "kill -"+name+" "+strconv.Itoa(g.pid(t)))
-}
-
-// pid is the daemon's.
-func (g *guestControl) pid(t *testing.T) int {
-	t.Helper()
-	return int(number(t, g.show(t, "MainPID")))
-}
-
-// number is what a command in the guest has printed.
-func number(t *testing.T, text string) float64 {
-	t.Helper()
-	value, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value
-}
-
-func (g *guestControl) show(t *testing.T, property string) string {
-	t.Helper()
-	return g.Run(t, "systemctl show -P "+property+" "+*unitFlag)
+	g.Run(t, "kill -"+name+" "+strconv.Itoa(g.PID(t)))
 }
 
 func (g *guestControl) beginStop(t *testing.T) {
@@ -117,13 +66,13 @@ func (g *guestControl) exitStatus(t *testing.T) int {
 	t.Helper()
 	// Waits for the job that beginStop has queued; nothing is left to do then.
 	g.Run(t, "systemctl stop "+*unitFlag)
-	if result := g.show(t, "Result"); result != "success" {
+	if result := g.Show(t, "Result"); result != "success" {
 		t.Errorf("systemd says about the end of %s: %s", *unitFlag, result)
 	}
-	if code := g.show(t, "ExecMainCode"); code != "1" { // CLD_EXITED
+	if code := g.Show(t, "ExecMainCode"); code != "1" { // CLD_EXITED
 		t.Errorf("ExecMainCode is %s: the daemon did not exit by itself", code)
 	}
-	return int(number(t, g.show(t, "ExecMainStatus")))
+	return int(service.Number(t, g.Show(t, "ExecMainStatus")))
 }
 
 func (g *guestControl) start(t *testing.T) {
@@ -133,16 +82,16 @@ func (g *guestControl) start(t *testing.T) {
 
 func (g *guestControl) logged(t *testing.T, text string) bool {
 	t.Helper()
-	_, status := g.Try(t, "journalctl -b -q --no-pager -o export -u "+*unitFlag+" | grep -qaF -e "+quote(text))
+	_, status := g.Try(t, "journalctl -b -q --no-pager -o export -u "+*unitFlag+" | grep -qaF -e "+service.Quote(text))
 	return status == 0
 }
 
 func (g *guestControl) command(t *testing.T, file string, environment []string, args ...string) (string, int) {
 	t.Helper()
-	g.write(t, guestFile, file)
+	g.Write(t, guestFile, file)
 	line := "env " + strings.Join(environment, " ") + " gin-edged"
 	for _, arg := range args {
-		line += " " + quote(strings.ReplaceAll(arg, fileArgument, guestFile))
+		line += " " + service.Quote(strings.ReplaceAll(arg, fileArgument, guestFile))
 	}
 	output, status := g.Try(t, line)
 	return strings.ReplaceAll(output, guestFile, fileArgument), status

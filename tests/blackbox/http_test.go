@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 )
 
 func TestOpenAPI(t *testing.T) {
@@ -97,7 +99,7 @@ func TestVersion(t *testing.T) {
 	if target.kind == "address" {
 		t.Skip("which version runs at an address is not known")
 	}
-	version, err := recipeVersion()
+	version, err := service.Version(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +113,7 @@ func TestVersion(t *testing.T) {
 }
 
 func TestVersionFlag(t *testing.T) {
-	version, err := recipeVersion()
+	version, err := service.Version(root)
 	if err != nil {
 		t.Fatal(err)
 	}

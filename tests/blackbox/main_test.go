@@ -75,24 +75,3 @@ func must[T any](value T, err error) T {
 	}
 	return value
 }
-
-// recipeVersion is PV: what the recipes' file names say. What comes from this
-// repository has one version.
-func recipeVersion() (string, error) {
-	pattern := filepath.Join(root, "meta-gin-edge/recipes-gin-edge/*/*_*.bb")
-	files, err := filepath.Glob(pattern)
-	if err != nil || len(files) == 0 {
-		return "", fmt.Errorf("%s: %d files (%v)", pattern, len(files), err)
-	}
-	first := ""
-	for _, file := range files {
-		_, version, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".bb"), "_")
-		if first == "" {
-			first = version
-		}
-		if version != first {
-			return "", fmt.Errorf("%s: another version than %s, which %s has", file, first, files[0])
-		}
-	}
-	return first, nil
-}

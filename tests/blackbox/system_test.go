@@ -7,13 +7,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func TestUnit(t *testing.T) {
 	g := needGuest(t)
-	pid := itoa(g.pid(t))
+	pid := itoa(g.PID(t))
 	uid := g.Run(t, "id -u gin-edge")
 	fields := strings.Fields(g.Run(t, "grep ^Uid: /proc/"+pid+"/status"))
 	if uid == "0" || len(fields) != 5 || fields[1] != uid || fields[2] != uid {
@@ -23,11 +25,11 @@ func TestUnit(t *testing.T) {
 		t.Errorf("gin-edged has capabilities: %s", capabilities)
 	}
 	for property, want := range map[string]string{"Type": "notify-reload", "ActiveState": "active", "SubState": "running"} {
-		if got := g.show(t, property); got != want {
+		if got := g.Show(t, property); got != want {
 			t.Errorf("%s=%s, want %s", property, got, want)
 		}
 	}
-	if text := g.show(t, "StatusText"); !strings.HasPrefix(text, "serving on ") {
+	if text := g.Show(t, "StatusText"); !strings.HasPrefix(text, "serving on ") {
 		t.Errorf("StatusText=%s", text)
 	}
 	if !status(t).Watchdog.Enabled {
@@ -38,7 +40,7 @@ func TestUnit(t *testing.T) {
 // The service writes its state, and cannot change its own configuration.
 func TestConfigurationIsNotTheServices(t *testing.T) {
 	g := needGuest(t)
-	folder := filepath.Dir(dataLayer())
+	folder := filepath.Dir(service.LastLayer(*dataFlag))
 	if _, code := g.Try(t, "test -d "+folder+"/state"); code != 0 {
 		t.Skip("this guest has no data partition")
 	}
@@ -69,7 +71,7 @@ func TestSecurityLevel(t *testing.T) {
 func TestSystemctlReload(t *testing.T) {
 	g := needGuest(t)
 	configure(t, limitConfig(121))
-	pid := g.pid(t)
+	pid := g.PID(t)
 	g.writeConfig(t, limitConfig(122))
 	g.Run(t, "systemctl reload "+*unitFlag)
 	if limit := status(t).Connections.Limit; limit != 122 {
@@ -106,9 +108,9 @@ func TestRestartRefusesNothing(t *testing.T) {
 func TestHang(t *testing.T) {
 	const limit = 12 // seconds of the guest's clock
 	g := needGuest(t)
-	pid := g.pid(t)
-	restarts := number(t, g.show(t, "NRestarts"))
-	begin := number(t, g.Run(t, "kill -STOP "+itoa(pid)+"; cut -d' ' -f1 /proc/uptime"))
+	pid := g.PID(t)
+	restarts := service.Number(t, g.Show(t, "NRestarts"))
+	begin := service.Number(t, g.Run(t, "kill -STOP "+itoa(pid)+"; cut -d' ' -f1 /proc/uptime"))
 	// The request waits in the socket until the next process takes it, and is
 	// answered with the guest's clock. The signal that ends the hung process wakes
 	// it first: it may take the request, and die with it or just answer.
@@ -124,7 +126,7 @@ func TestHang(t *testing.T) {
 		return response.Status == http.StatusOK && now.Service.PID != pid
 	})
 	took := now.UptimeSeconds - begin
-	if count := number(t, g.show(t, "NRestarts")); count != restarts+1 {
+	if count := service.Number(t, g.Show(t, "NRestarts")); count != restarts+1 {
 		t.Errorf("%v restarts, want one more than %v", count, restarts)
 	}
 	eventually(t, 30*time.Second, "the reason in the journal", func() bool {

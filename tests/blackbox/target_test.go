@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 )
 
 // Target is a service under test.
@@ -44,12 +46,9 @@ type control interface {
 // control.command.
 const fileArgument = "FILE"
 
-// dataLayer is the file on the data partition of a guest.
-func dataLayer() string { return *dataFlag + "/gin-edge/gin-edged.toml" }
-
 // label is what the API calls a file of the configuration: it shows no paths.
 func label(path string) string {
-	if path == dataLayer() {
+	if path == service.LastLayer(*dataFlag) {
 		return "data/" + filepath.Base(path)
 	}
 	return filepath.Base(path)

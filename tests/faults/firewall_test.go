@@ -3,9 +3,7 @@ package faults
 import (
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,57 +18,22 @@ const listening = 8081
 // outside puts a scanner on the guest's network. It stays over resets.
 func (m *machine) outside(t *testing.T) *scanner {
 	t.Helper()
-	connect := func(name, filter string, more map[string]any) net.Conn {
-		t.Helper()
-		path := filepath.Join(m.dir, name)
-		if err := m.qmp.Execute("chardev-add", map[string]any{"id": name, "backend": map[string]any{
-			"type": "socket", "data": map[string]any{
-				"addr":   map[string]any{"type": "unix", "data": map[string]any{"path": path}},
-				"server": true, "wait": false,
-			},
-		}}, nil); err != nil {
-			t.Fatal(err)
-		}
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		object := map[string]any{"qom-type": filter, "id": "filter-" + name, "netdev": "net"}
-		for key, value := range more {
-			object[key] = value
-		}
-		if err := m.qmp.Execute("object-add", object, nil); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if !m.ended {
-				_ = m.qmp.Execute("object-del", map[string]any{"id": "filter-" + name}, nil)
-				_ = m.qmp.Execute("chardev-remove", map[string]any{"id": name}, nil)
-			}
-		})
-		return conn
-	}
-	// QEMU names the directions after the network: what it sends to the guest
-	// is tx.
-	in := connect("in", "filter-redirector", map[string]any{"queue": "tx", "indev": "in"})
-	out := connect("out", "filter-mirror", map[string]any{"queue": "rx", "outdev": "out"})
-	var cards []struct {
-		MAC string `json:"main-mac"`
-	}
-	if err := m.qmp.Execute("query-rx-filter", nil, &cards); err != nil || len(cards) != 1 {
-		t.Fatalf("query-rx-filter: %v, %v", cards, err)
-	}
-	mac, err := net.ParseMAC(cards[0].MAC)
+	tap, err := m.guest.Tap("scan")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if !m.ended {
+			tap.Remove()
+		}
+	})
 	// /proc knows the addresses without any tool.
 	local := m.Run(t, "grep -m1 ' 20 .. ' /proc/net/if_inet6 | cut -d' ' -f1")
 	bytes, err := hex.DecodeString(local)
 	if err != nil || len(bytes) != 16 {
 		t.Fatalf("no link-local address: %q", local)
 	}
-	s := startScanner(in, out, mac, netip.MustParseAddr("10.0.2.15"), netip.AddrFrom16([16]byte(bytes)))
+	s := startScanner(tap.In, tap.Out, tap.MAC, netip.MustParseAddr("10.0.2.15"), netip.AddrFrom16([16]byte(bytes)))
 	t.Cleanup(func() { _ = s.close() })
 	return s
 }

@@ -1,0 +1,272 @@
+package hostile
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
+	"github.com/meta-gin-edge/meta-gin-edge/tests/vm"
+)
+
+// attackingHosts are on the guest's network beside three that mean well.
+const attackingHosts = 8
+
+// guest is the service in a guest, under systemd and behind the packet filter.
+// All of it is done by the goroutine of the test: there is one console.
+type guest struct {
+	t *testing.T // of the row
+	*service.Guest
+	hosts *vm.Hosts
+
+	pid  int // of the daemon; 0: not known
+	dead chan struct{}
+	how  string
+	last peak
+}
+
+// short tells what a push attacks a guest with: a row takes a minute there.
+var shortForGuests = []string{
+	"nothing", "slow header, one source", "tiny header lines, POST without its body", "events, never read",
+	"document, never read", "log streams, one source", "reset flood", "idle keep-alive",
+}
+
+func TestGuest(t *testing.T) {
+	script, args := "scripts/boot", []string(nil)
+	switch kind, arch, _ := strings.Cut(*targetFlag, ":"); {
+	case kind == "", kind == "process":
+		t.Skip("no -target that is a guest")
+	case kind == "try":
+		script = "scripts/try"
+		if arch != "" {
+			args = append(args, "--arch", arch)
+		}
+	}
+	u, err := readUnit(filepath.Join(root, unitFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, err := service.StartGuest(filepath.Join(root, script), append(args, strings.Fields(*bootArgs)...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guest{t: t, Guest: started}
+	t.Cleanup(func() {
+		if err := g.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	var addresses []netip.Addr
+	for n := range byte(3 + attackingHosts) {
+		addresses = append(addresses, netip.AddrFrom4([4]byte{10, 0, 2, 50 + n}))
+	}
+	if g.hosts, err = g.VM.Hosts(addresses...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.hosts.Close() })
+	unchecked("a guest's addresses are %d hosts of IPv4: rows with more sources have fewer, and those of IPv6 and of vanishing peers are for a process", attackingHosts)
+	unchecked("times of answers in an emulated guest are printed and not held to a limit")
+	g.fillEvents(t)
+
+	p := pace{calm: 5 * time.Second, hold: 20 * time.Second, back: time.Minute, reloads: 2}
+	if *setFlag == "full" {
+		p.restart = true
+	}
+	for _, a := range attacks {
+		t.Run(a.name, func(t *testing.T) {
+			switch {
+			case a.v6 || a.vanish:
+				t.Skip("only against a process")
+			case *setFlag != "full" && !slices.Contains(shortForGuests, a.name):
+				t.Skip("only in -set=full")
+			}
+			needTool(t, a)
+			g.begin(t)
+			report(t, g, a, p, u)
+		})
+	}
+}
+
+// fillEvents gives the guest the log of an old device. It asks for it over the
+// network: the serial line would take minutes.
+func (g *guest) fillEvents(t *testing.T) {
+	t.Helper()
+	// The daemon has made it, and knows where.
+	var told struct{ Log struct{ Directory string } }
+	if err := g.asking().ask("/api/v1/events?limit=1", &told); err != nil {
+		t.Fatal(err)
+	}
+	folder := told.Log.Directory
+	if folder == "" {
+		unchecked("the guest has no data partition: its log of events is short")
+		return
+	}
+	g.Run(t, "systemctl stop "+g.Unit)
+	for name, content := range fullEventLog() {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := make(chan error, 1)
+		go func() {
+			conn, err := ln.Accept()
+			if err == nil {
+				_, err = conn.Write(content)
+				err = errors.Join(err, conn.Close())
+			}
+			sent <- errors.Join(err, ln.Close())
+		}()
+		// 10.0.2.2 is this machine, as the guest sees it.
+		g.Run(t, fmt.Sprintf("bash -c 'cat </dev/tcp/10.0.2.2/%d >%s/%s'", ln.Addr().(*net.TCPAddr).Port, folder, name))
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Run(t, "chown gin-edge: "+folder+"/events*; systemctl start "+g.Unit)
+}
+
+// begin gives the row a daemon of its own.
+func (g *guest) begin(t *testing.T) {
+	t.Helper()
+	g.t, g.pid, g.dead, g.how, g.last = t, 0, make(chan struct{}), "", peak{}
+	g.Run(t, "systemctl stop "+g.Unit+" && systemctl reset-failed "+g.Unit+"; systemctl start "+g.Unit)
+	g.pid = g.PID(t)
+	warm := func() error {
+		var any any
+		return g.asking().ask("/api/v1/events?limit=1000", &any)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+		err := warm()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (g *guest) honest() place  { return place{service: g.hosts.Services[0]} }
+func (g *guest) keeping() place { return place{service: g.hosts.Services[1]} }
+func (g *guest) asking() place  { return place{service: g.hosts.Services[2]} }
+
+func (g *guest) attacker(number int, _ attack) place {
+	return place{service: g.hosts.Services[3+number%attackingHosts]}
+}
+
+// group is the cgroup of the unit.
+func (g *guest) group() string { return "/sys/fs/cgroup/system.slice/" + g.Unit }
+
+// alone tells whether the daemon is still the same, and notes when it is not.
+func (g *guest) alone() bool {
+	if g.how != "" {
+		return false
+	}
+	now := g.PID(g.t)
+	if now == g.pid {
+		return true
+	}
+	lines, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 -u "+g.Unit+" | grep -e 'Main process exited' -e 'Failed with result' -e 'oom' | tail -n 3")
+	g.how = fmt.Sprintf("process %d became %d: %s", g.pid, now, strings.Join(strings.Split(lines, "\n"), "; "))
+	close(g.dead)
+	return false
+}
+
+func (g *guest) died() <-chan struct{} { return g.dead }
+
+func (g *guest) obituary() string { return g.how }
+
+func (g *guest) look() (sample, error) {
+	if !g.alone() {
+		return sample{}, nil
+	}
+	proc := "/proc/" + strconv.Itoa(g.pid)
+	text := g.Run(g.t, fmt.Sprintf("grep VmRSS %s/status; ls %s/fd | wc -l; grep '^sock ' %s/memory.stat", proc, proc, g.group()))
+	fields := strings.Fields(text) // VmRSS: N kB, N, sock N
+	if len(fields) != 6 {
+		return sample{}, fmt.Errorf("the guest's figures are %q", text)
+	}
+	rss, err1 := strconv.ParseInt(fields[1], 10, 64)
+	files, err2 := strconv.Atoi(fields[3])
+	sockets, err3 := strconv.ParseInt(fields[5], 10, 64)
+	return sample{RSS: rss << 10, Descriptors: files, Sockets: sockets}, errors.Join(err1, err2, err3)
+}
+
+func (g *guest) peak() (peak, error) {
+	if !g.alone() {
+		return g.last, nil
+	}
+	text := g.Run(g.t, fmt.Sprintf("grep VmHWM /proc/%d/status; grep Threads /proc/%d/status; cat %s/memory.peak", g.pid, g.pid, g.group()))
+	fields := strings.Fields(text) // VmHWM: N kB Threads: N N
+	if len(fields) != 6 {
+		return g.last, fmt.Errorf("the guest's figures are %q", text)
+	}
+	rss, err1 := strconv.ParseInt(fields[1], 10, 64)
+	threads, err2 := strconv.Atoi(fields[4])
+	total, err3 := strconv.ParseInt(fields[5], 10, 64)
+	g.last = peak{RSS: rss << 10, Total: total, Threads: threads}
+	return g.last, errors.Join(err1, err2, err3)
+}
+
+// gap lets PID 1 note each notification in the journal.
+func (g *guest) gap() (func() (time.Duration, error), error) {
+	g.Run(g.t, "systemctl log-level debug")
+	begin := g.uptime()
+	return func() (time.Duration, error) {
+		g.Run(g.t, "systemctl log-level info")
+		now := g.uptime()
+		// The mark is the time of the record, which the journal has from PID 1.
+		text, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 | grep -F '"+g.Unit+": Got notification message' | tail -n 200 | sed 's/^\\[ *\\([0-9.]*\\)\\].*(\\(.*\\))$/\\1 \\2/'")
+		var heard notes
+		for line := range strings.Lines(text) {
+			at, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+			seconds, err := strconv.ParseFloat(at, 64)
+			if err != nil {
+				return 0, fmt.Errorf("the journal says %q", line)
+			}
+			heard.hear(moment(seconds), strings.ReplaceAll(what, ", ", "\n"))
+		}
+		if len(heard.beats) == 0 {
+			return 0, errors.New("the journal has no beat of the watchdog")
+		}
+		return heard.gap(begin, now), nil
+	}, nil
+}
+
+// moment is a time of the guest's clock since its boot.
+func moment(seconds float64) time.Time { return time.Unix(0, int64(seconds*1e9)) }
+
+func (g *guest) uptime() time.Time {
+	return moment(service.Number(g.t, g.Run(g.t, "cut -d' ' -f1 /proc/uptime")))
+}
+
+func (g *guest) reload() error {
+	output, status := g.Try(g.t, "systemctl reload "+g.Unit)
+	g.alone()
+	if status != 0 {
+		return fmt.Errorf("systemctl reload: exit status %d\n%s", status, output)
+	}
+	return nil
+}
+
+func (g *guest) restart() error {
+	if !g.alone() {
+		return errors.New(g.how)
+	}
+	output, status := g.Try(g.t, "systemctl restart "+g.Unit)
+	if status != 0 {
+		return fmt.Errorf("systemctl restart: exit status %d\n%s", status, output)
+	}
+	g.pid = g.PID(g.t)
+	return nil
+}
+
+// stop leaves the daemon running for the next row.
+func (g *guest) stop() error { return nil }
