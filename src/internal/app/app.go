@@ -65,6 +65,7 @@ type App struct {
 	watchdog *sd.Watchdog
 	failures chan error // of accept loops
 	record   *recorder
+	crowd    *crowd
 
 	loaded    atomic.Pointer[config.Config] // in force
 	keeping   chan struct{}                 // holds a value while copies of layers are written
@@ -108,6 +109,7 @@ func newApp(options Options) *App {
 		}
 	})
 	a.record = newRecorder(a.Log.Logger, reader, config.Labels(a.Layers))
+	a.crowd = &crowd{log: a.Log.Logger, events: a.record.events}
 	a.process = &api.Process{
 		Log:         a.Log,
 		Health:      a.health,
@@ -349,6 +351,7 @@ func (a *App) loop(ctx context.Context, group *errgroup.Group, beat *health.Loop
 			beat.Beat()
 			a.record.watchData()
 			a.record.watchFirewall()
+			a.crowd.watch(time.Now(), a.server.Stats())
 		case <-hangup:
 			// Files may be on a slow medium, so the reload has a goroutine. The
 			// next request waits in the channel until this one has ended.

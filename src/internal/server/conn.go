@@ -18,7 +18,9 @@ import (
 )
 
 const (
-	// rateGrace is how long a client may do nothing before server.min_rate counts.
+	// rateGrace is how long a client may do nothing. What it does faster than
+	// server.min_rate earns it no more: who stops is cut off after this, however
+	// much came before.
 	rateGrace = 5 * time.Second
 
 	// A write that waits looks this often whether its client reads.
@@ -74,6 +76,7 @@ type conn struct {
 	phase      phase
 	since      time.Time // when the phase began
 	moved      int64     // bytes received in this phase
+	pace       time.Time // until when the next of them must have come
 	generation *Generation
 	turns      chan struct{} // where the request has a place
 	readLimit  time.Time     // set by net/http or a handler; zero: none
@@ -84,10 +87,12 @@ type conn struct {
 	ahead      bool // a read waits for what may never come
 	retiring   bool // close when idle
 	cutOff     bool
-	linger     bool // the client may still be sending
-	answered   bool // by the server, in net/http's place
-	blocked    time.Duration
-	written    int64 // of this answer
+	linger     bool          // the client may still be sending
+	answered   bool          // by the server, in net/http's place
+	written    int64         // of this answer
+	taken      int64         // of it by the client, when that was looked at last
+	blocked    time.Duration // that writes of it have waited
+	credit     time.Duration // that they may still wait
 
 	// Of Read.
 	in      []byte // received and not handed out
@@ -342,11 +347,11 @@ func (c *conn) receiveLimit() time.Time {
 			limit = aLongTimeAgo
 		}
 	case c.phase <= parsing:
-		limit = earlier(c.since.Add(s.ReadHeaderTimeout), c.since.Add(allowance(c.moved, s.MinRate)))
+		limit = earlier(c.since.Add(s.ReadHeaderTimeout), c.pace)
 	case c.phase == answering && c.ahead:
 		limit = c.since.Add(max(s.ReadTimeout, s.WriteTimeout))
 	case c.phase == answering && c.body != 0:
-		limit = earlier(c.since.Add(s.ReadTimeout), c.since.Add(allowance(c.moved, s.MinRate)))
+		limit = earlier(c.since.Add(s.ReadTimeout), c.pace)
 	}
 	return earlier(limit, c.readLimit)
 }
@@ -354,9 +359,9 @@ func (c *conn) receiveLimit() time.Time {
 // aLongTimeAgo is a deadline that has passed.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// allowance is how long a client may take for so many bytes.
-func allowance(bytes int64, rate int) time.Duration {
-	return rateGrace + time.Duration(float64(bytes)/float64(rate)*float64(time.Second))
+// timeFor is how long so many bytes may take.
+func timeFor(bytes int64, rate int) time.Duration {
+	return time.Duration(float64(bytes) / float64(rate) * float64(time.Second))
 }
 
 // earlier returns the earlier of two deadlines, of which zero is none.
@@ -370,10 +375,17 @@ func earlier(a, b time.Time) time.Time {
 func (c *conn) received(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	if c.phase < reading {
-		c.phase, c.since, c.moved = reading, time.Now(), 0
+		c.enter(reading, now)
 	}
 	c.moved += int64(n)
+	c.pace = earlier(now.Add(rateGrace), c.pace.Add(timeFor(int64(n), c.config().MinRate)))
+}
+
+// enter begins a phase. c.mu is held.
+func (c *conn) enter(p phase, now time.Time) {
+	c.phase, c.since, c.moved, c.pace = p, now, 0, now.Add(rateGrace)
 }
 
 // goOn says whether a read whose time is up goes on: the limit has moved
@@ -383,7 +395,7 @@ func (c *conn) goOn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.retiring && c.phase == idle && !c.cutOff && c.pending() {
-		c.phase, c.since, c.moved = reading, time.Now(), 0
+		c.enter(reading, time.Now())
 		return true
 	}
 	limit := c.receiveLimit()
@@ -500,13 +512,17 @@ func (c *conn) sent(n int, waited time.Duration) verdict {
 	c.written += int64(n)
 	c.blocked += waited
 	c.waiting = waited > 0
-	switch {
-	case waited == 0:
+	if waited == 0 {
 		return good
+	}
+	// What is in the kernel is not taken yet.
+	taken := max(c.taken, c.written-c.unacknowledged())
+	c.credit = min(rateGrace, c.credit+timeFor(taken-c.taken, c.config().MinRate)) - waited
+	c.taken = taken
+	switch {
 	case !c.writeLimit.IsZero() && !c.writeLimit.After(time.Now()):
 		return late
-	// What is in the kernel is not taken yet.
-	case c.blocked > allowance(max(0, c.written-c.unacknowledged()), c.config().MinRate):
+	case c.credit < 0:
 		return slow
 	}
 	return good
@@ -526,9 +542,10 @@ func (c *conn) begin(g *Generation, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	c.phase, c.since, c.moved = answering, now, 0
+	c.enter(answering, now)
 	c.generation = g
-	c.blocked, c.written, c.waiting, c.linger = 0, 0, false, false
+	c.written, c.taken, c.blocked, c.credit = 0, 0, 0, rateGrace
+	c.waiting, c.linger = false, false
 	c.writeLimit = time.Time{}
 	if !c.self {
 		c.writeLimit = now.Add(g.Config.Server.WriteTimeout)
@@ -572,7 +589,7 @@ func (c *conn) idle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.release()
-	c.phase, c.since, c.moved = idle, time.Now(), 0
+	c.enter(idle, time.Now())
 	if len(c.in) > 0 || c.header.size > 0 {
 		c.phase = reading // pipelined
 	}
@@ -600,7 +617,7 @@ func (c *conn) rate(now time.Time) (float64, bool) {
 		return 0, false
 	case c.phase == reading || c.phase == answering && c.body != 0 && !c.linger:
 	case c.phase == answering && c.waiting:
-		waited, moved = c.blocked, max(0, c.written-c.unacknowledged())
+		waited, moved = c.blocked, c.taken
 	default:
 		return 0, false
 	}

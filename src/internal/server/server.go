@@ -137,7 +137,7 @@ func (s *Server) Stats() Stats {
 	stats := Stats{
 		Active: s.active.Load(), Refused: s.refused.Load(), PerSource: s.crowded.Load(),
 		Rejected: s.rejected.Load(), Slow: s.slow.Load(),
-		Sources: s.sources.len(), Memory: s.memory.used.Load(), Budget: s.memory.limit.Load(),
+		Sources: int(s.sources.count.Load()), Memory: s.memory.used.Load(), Budget: s.memory.limit.Load(),
 	}
 	if g := s.generation.Load(); g != nil {
 		stats.Limit = g.Config.Server.MaxConnections
@@ -247,26 +247,32 @@ func (s *Server) Adopt(listeners []net.Listener) (*Change, error) {
 	return change, nil
 }
 
-// tune sets what accepted connections inherit from their socket.
+// tune sets the buffers that accepted connections inherit from their socket. Set
+// later they would not hold for what has come by then.
 func (s *Server) tune(ln net.Listener) {
-	tcp, ok := ln.(*net.TCPListener)
-	if !ok {
-		return
+	if err := setOptions(ln, func(fd int) error {
+		return errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer),
+		)
+	}); err != nil {
+		s.log.WithError(err).Warnf("%s: the buffers of its connections cannot be limited", ln.Addr())
 	}
-	raw, err := tcp.SyscallConn()
-	if err == nil {
-		controlErr := raw.Control(func(fd uintptr) {
-			err = errors.Join(
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer),
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer),
-				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds())),
-			)
-		})
-		err = errors.Join(err, controlErr)
+}
+
+// setOptions is for TCP; other sockets have no such options.
+func setOptions(socket any, set func(fd int) error) error {
+	switch socket.(type) {
+	case *net.TCPListener, *net.TCPConn:
+	default:
+		return nil
 	}
+	raw, err := socket.(syscall.Conn).SyscallConn()
 	if err != nil {
-		s.log.WithError(err).Warnf("%s: the limits of its connections cannot be set", ln.Addr())
+		return err
 	}
+	controlErr := raw.Control(func(fd uintptr) { err = set(int(fd)) })
+	return errors.Join(controlErr, err)
 }
 
 // Swap puts a generation into force, and the sockets of change when it is not
@@ -466,6 +472,12 @@ func (s *Server) take(raw net.Conn) {
 		s.cutSlowest(nil) // for the next one: an accept loop does not wait
 		s.refuse(raw, http.StatusServiceUnavailable, noMemory)
 		return
+	}
+	if err := setOptions(raw, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	}); err != nil {
+		// It has gone already; net/http notices.
+		s.log.WithError(err).Debug("TCP_USER_TIMEOUT cannot be set")
 	}
 	c := s.newConn(raw, account)
 	s.know(c)

@@ -56,8 +56,9 @@ type source struct {
 
 // sources has an account for each source that has a connection.
 type sources struct {
-	mu  sync.Mutex // held for a look into the map
-	all map[netip.Prefix]*source
+	mu    sync.Mutex // held for a look into the map
+	all   map[netip.Prefix]*source
+	count atomic.Int64
 }
 
 // enter counts a connection, unless its source has as many as it may.
@@ -69,6 +70,7 @@ func (s *sources) enter(prefix netip.Prefix, limit, turns int) *source {
 		account = &source{prefix: prefix}
 		account.setTurns(turns)
 		s.all[prefix] = account
+		s.count.Add(1)
 	}
 	if account.conns >= limit {
 		return nil
@@ -83,6 +85,7 @@ func (s *sources) leave(account *source) {
 	account.conns--
 	if account.conns == 0 {
 		delete(s.all, account.prefix)
+		s.count.Add(-1)
 	}
 }
 
@@ -95,12 +98,6 @@ func (s *sources) setTurns(turns int) {
 			account.setTurns(turns)
 		}
 	}
-}
-
-func (s *sources) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all)
 }
 
 func (s *source) setTurns(turns int) {
