@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 )
 
 // The user has the same number in every image, and so files that outlive an
@@ -102,7 +104,7 @@ func TestServiceCannotMislead(t *testing.T) {
 		t.Skip("this guest has no data partition")
 	}
 	as := func(command string) int {
-		_, status := g.Try(t, "systemd-run -q --wait -p User=gin-edge -p Group=gin-edge sh -c "+quote(command))
+		_, status := g.Try(t, "systemd-run -q --wait -p User=gin-edge -p Group=gin-edge sh -c "+service.Quote(command))
 		return status
 	}
 	if status := as("touch " + folder + "/events/a.probe && rm " + folder + "/events/a.probe"); status != 0 {

@@ -48,7 +48,7 @@ func TestConfigurationIsNotTheServices(t *testing.T) {
 		t.Errorf("%s and its state are %s", folder, got)
 	}
 	// Of the service's own mounts: neither folder above is writable for it.
-	mounts := g.Run(t, "cat /proc/"+itoa(g.pid(t))+"/mountinfo")
+	mounts := g.Run(t, "cat /proc/"+itoa(g.PID(t))+"/mountinfo")
 	if !strings.Contains(mounts, " "+folder+"/state rw") || strings.Contains(mounts, " "+folder+" rw") {
 		t.Errorf("mounts of the service:\n%s", mounts)
 	}

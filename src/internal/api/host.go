@@ -85,11 +85,11 @@ func (h *hosts) foreign(r *http.Request) error {
 	err := h.cross.Check(r)
 	site := r.Header.Get("Sec-Fetch-Site") // browsers send it where the connection is encrypted, or to localhost
 	if err == nil && site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-		err = errors.New("Sec-Fetch-Site is cross-site")
+		err = errors.New("its Sec-Fetch-Site is cross-site")
 	}
 	if origin := r.Header.Get("Origin"); err == nil && origin != "" && site != "same-origin" {
 		if u, parseErr := url.Parse(origin); parseErr != nil || u.Host != r.Host {
-			err = fmt.Errorf("Origin is %s, Host %s", short(origin), short(r.Host))
+			err = fmt.Errorf("its Origin is %s, Host %s", short(origin), short(r.Host))
 		}
 	}
 	if err != nil {

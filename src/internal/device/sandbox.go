@@ -187,7 +187,7 @@ func ParseStatus(text string) (seccomp string, noNewPrivs bool, capabilities str
 		case "Seccomp":
 			mode, ok := map[string]string{"0": "off", "1": "strict", "2": "filter"}[value]
 			if !ok {
-				return "off", false, "", fmt.Errorf("Seccomp: %q is no mode", value)
+				return "off", false, "", fmt.Errorf("field Seccomp: %q is no mode", value)
 			}
 			seccomp = mode
 		case "NoNewPrivs":
