@@ -215,6 +215,8 @@ func (g *guest) peak() (peak, error) {
 	return g.last, errors.Join(err1, err2, err3)
 }
 
+func (g *guest) processor() (ran, waited time.Duration) { return 0, 0 }
+
 // gap lets PID 1 note each notification in the journal.
 func (g *guest) gap() (func() (time.Duration, error), error) {
 	g.Run(g.t, "systemctl log-level debug")

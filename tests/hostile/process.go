@@ -264,6 +264,22 @@ func (p *process) look() (sample, error) {
 	return s, err
 }
 
+func (p *process) processor() (ran, waited time.Duration) {
+	p.mu.Lock()
+	folder := p.proc() + "/task"
+	p.mu.Unlock()
+	tasks, _ := os.ReadDir(folder) // gone: none
+	for _, task := range tasks {
+		// Nanoseconds, see Documentation/scheduler/sched-stats.rst of Linux.
+		text, _ := os.ReadFile(filepath.Join(folder, task.Name(), "schedstat"))
+		var run, wait int64
+		if _, err := fmt.Sscan(string(text), &run, &wait); err == nil {
+			ran, waited = ran+time.Duration(run), waited+time.Duration(wait)
+		}
+	}
+	return ran, waited
+}
+
 func (p *process) peak() (peak, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -25,11 +25,12 @@ type row struct {
 	Opened int64          `json:"opened"`
 	Heard  map[string]int `json:"heard"` // by the attack
 
-	Calm   summary       `json:"calm"`      // the honest client before the attack
-	Honest summary       `json:"honest"`    // during it, and the reloads
-	Yard   summary       `json:"yardstick"` // the same client at the same time, and a server that is not attacked
-	Gap    time.Duration `json:"watchdog_gap_ns"`
-	Lag    time.Duration `json:"harness_lag_ns"` // by which this machine wakes the harness too late
+	Calm    summary       `json:"calm"`      // the honest client before the attack
+	Honest  summary       `json:"honest"`    // during it, and the reloads
+	Yard    summary       `json:"yardstick"` // the same client at the same time, and a server that is not attacked
+	Gap     time.Duration `json:"watchdog_gap_ns"`
+	Starved float64       `json:"starved"`        // of a processor: how many times as long the daemon would have run
+	Lag     time.Duration `json:"harness_lag_ns"` // by which this machine wakes the harness too late
 
 	Reloads int   `json:"reloads"`
 	Reload  *kept `json:"through_reloads,omitempty"`

@@ -29,7 +29,7 @@ var attacks = []attack{
 	{name: "one long header line", connections: 256, sources: 64, use: wait(withoutBody + "X-Long: " + strings.Repeat("x", 19000) + "\r\n\r\n")},
 	{name: "100-continue, never followed", connections: 256, sources: 64, use: wait("POST /livez HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n")},
 	{name: "chunks of one byte", connections: 64, sources: 16, use: tinyChunks},
-	{name: "events, never read", connections: 256, sources: 64, small: true, use: neverRead("/api/v1/events?limit=1000", 1)},
+	{name: "events, never read", connections: 240, sources: 60, small: true, use: neverRead("/api/v1/events?limit=1000", 1)},
 	{name: "events, read", connections: 200, sources: 50, hold: 6 * time.Second, use: readAll("/api/v1/events?limit=1000")},
 	{name: "logs, never read", connections: 240, sources: 60, small: true, use: neverRead("/api/v1/logs?limit=1000", 8)},
 	{name: "document, never read", connections: 240, sources: 60, small: true, use: neverRead("/openapi.json", 32)},

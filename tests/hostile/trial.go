@@ -32,6 +32,9 @@ type subject interface {
 	// the function is called, or the daemon has died. One that was open before
 	// counts as a whole.
 	gap() (until func() (time.Duration, error), err error)
+	// processor is how long the daemon has run so far, and how long it has waited
+	// for a processor. Both are 0 where nobody can tell.
+	processor() (ran, waited time.Duration)
 	// died is closed when the daemon has ended, or was replaced, although nobody
 	// asked for it; obituary then says how.
 	died() <-chan struct{}
@@ -143,11 +146,13 @@ func (a attack) try(s subject, p pace, limits *unit) (*row, error) {
 		return t.row, err
 	}
 
+	ran, waited := s.processor()
 	began := time.Now()
 	assault := a.begin(func(n int) place { return s.attacker(n, a) })
 	defer assault.end() // a second one does nothing
 	t.run(ctx)
 	assault.end()
+	t.Starved = starved(s, ran, waited)
 	t.Opened, t.Held, t.Heard = assault.opened.Load(), assault.most, assault.heard
 	if t.alive(0) {
 		t.comeBack(time.Now())
@@ -161,6 +166,16 @@ func (a attack) try(s subject, p pace, limits *unit) (*row, error) {
 	}
 	t.judge(limits, assault.faults)
 	return t.row, errors.Join(gapErr, peakErr)
+}
+
+// starved is how many times as long the daemon would have run, had it got a
+// processor whenever it wanted one.
+func starved(s subject, ran, waited time.Duration) float64 {
+	ranNow, waitedNow := s.processor()
+	if ranNow <= ran {
+		return 1
+	}
+	return 1 + float64(waitedNow-waited)/float64(ranNow-ran)
 }
 
 // alive waits, and tells whether the daemon is the one that it was.
@@ -304,9 +319,12 @@ func (t *trial) judge(u *unit, faults map[string]int) {
 	if t.Honest.Requests == 0 {
 		t.fault("the honest client made no request")
 	}
-	// A busy machine is slow without an attack, too.
-	if limit := max(honestLimit, 2*t.Yard.P99); t.native && t.Honest.P99 > limit {
-		t.fault("p99 of an honest client is %s ms, at most %s (of a server that is not attacked %s)", milliseconds(t.Honest.P99), milliseconds(limit), milliseconds(t.Yard.P99))
+	// A busy machine is slow without an attack, too: it wakes the harness late, and
+	// gives the daemon a part of a processor only. That excuses no more than a
+	// second.
+	alone := time.Duration(float64(honestLimit) * min(max(1, t.Starved), 4))
+	if limit := max(alone, 2*t.Yard.P99); t.native && t.Honest.P99 > limit {
+		t.fault("p99 of an honest client is %s ms, at most %s (of a server that is not attacked %s; the daemon would have run %.1f times as long)", milliseconds(t.Honest.P99), milliseconds(limit), milliseconds(t.Yard.P99), t.Starved)
 	}
 	t.judgeKept("reloads", t.Reload)
 	t.judgeKept("a restart", t.Restart)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // guestAddress is what QEMU's DHCP gives the guest.
@@ -108,8 +109,13 @@ func addHost(q *QMP, folder string, n int, address netip.Addr) (wire net.Conn, s
 			return nil, "", err
 		}
 	}
-	wire, err = net.Dial("unix", path)
-	return wire, service, err
+	// QEMU makes this socket after its answer.
+	for deadline := time.Now().Add(qmpTimeout); ; time.Sleep(20 * time.Millisecond) {
+		wire, err = net.Dial("unix", path)
+		if err == nil || time.Now().After(deadline) {
+			return wire, service, err
+		}
+	}
 }
 
 // fromHost passes on what the host sends to the guest, and nothing that it says
