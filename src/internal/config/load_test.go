@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -157,9 +158,9 @@ func TestLastGoodCopy(t *testing.T) {
 func TestLayersThatHang(t *testing.T) {
 	layers := dataLayers(t, "[log]\nlevel = \"debug\"\n")
 	release := make(chan struct{})
-	calls := 0
+	var calls atomic.Int32
 	layers[1].Read = func() ([]byte, error) {
-		calls++
+		calls.Add(1)
 		<-release
 		return nil, nil
 	}
@@ -171,8 +172,8 @@ func TestLayersThatHang(t *testing.T) {
 	if _, err := Load(layers); !errors.Is(err, errNoAnswer) {
 		t.Errorf("a reload: %v", err)
 	}
-	if d := time.Since(begin); d > 2*ReadTimeout+10*time.Second || calls != 1 {
-		t.Errorf("%d reads in %v", calls, d)
+	if d := time.Since(begin); d > 2*ReadTimeout+10*time.Second || calls.Load() != 1 {
+		t.Errorf("%d reads in %v", calls.Load(), d)
 	}
 	// A stop does not even wait for that.
 	ctx, cancel := context.WithCancel(t.Context())
