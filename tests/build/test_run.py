@@ -204,23 +204,40 @@ class Root(Machine):
         self.assertIn("BitBake refuses root", done.stderr)
         self.assertEqual(self.calls(), [])
 
-    def test_root_builds_as_builder_from_a_checkout_that_builder_cannot_read(self):
+    def as_root(self, *args):
         try:
-            builder = pwd.getpwnam("builder").pw_uid
+            self.builder = pwd.getpwnam("builder").pw_uid
         except KeyError:
             self.skipTest("no user builder; the step build-from-nothing makes one")
         self.output("success", files=[IMAGE])
         subprocess.run(["chown", "-R", "builder", self.play], check=True)
+        done = subprocess.run([self.checkout / "scripts/build", "--force", *args], capture_output=True, text=True, env={
+            "PATH": f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.home), "GIN_EDGE_HOST_ROOT": str(self.host),
+            "GIN_EDGE_LAB": str(self.folder / "lab"), "GIN_EDGE_PLAY": str(self.play)})
+        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+        return done.stderr + done.stdout
+
+    def test_root_builds_as_builder_from_a_checkout_that_builder_cannot_read(self):
         self.checkout.chmod(0o700)
         work = self.folder / "work"
-        done = subprocess.run([self.checkout / "scripts/build", "--force", "--work", work], capture_output=True, text=True, env={
-            "PATH": f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.home), "GIN_EDGE_HOST_ROOT": str(self.host),
-            "GIN_EDGE_PLAY": str(self.play)})
-        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
-        self.assertIn(f"builder cannot read {self.checkout}: building from the copy {work}/checkout", done.stderr)
+        self.assertIn(f"builder cannot read {self.checkout}: building from the copy {work}/checkout", self.as_root("--work", work))
         call, = self.calls()
-        self.assertTrue(call.startswith(f"{builder} shell kas/qemu-arm64.yml"), call)
-        self.assertEqual({file.stat().st_uid for file in work.rglob("*")}, {builder})
+        self.assertTrue(call.startswith(f"{self.builder} shell kas/qemu-arm64.yml"), call)
+        self.assertEqual({file.stat().st_uid for file in work.rglob("*")}, {self.builder})
+
+    def test_the_lab_is_prepared_once_and_used(self):
+        lab = self.folder / "lab"
+        self.stub("prepare", f"#!/bin/sh\necho \"$@\" >> {self.stubs}/asked\nmkdir -p $2/work && chown builder $2/work\n"
+                  "echo \"export KAS_WORK_DIR=$2/work DL_DIR=$2/work/downloads\" > $2/env\n", self.checkout / "tests/lab")
+        self.as_root("--lab", "--lab-mirrors", self.host)
+        self.assertIn(f"{self.host} {lab}\n", self.asked())
+        said = self.as_root("--lab")
+        self.assertEqual(self.asked().count(str(lab)), 1)
+        self.assertIn(f"in {lab}/work/build, output", said)
+        for call in self.calls():
+            self.assertTrue(call.startswith(f"{self.builder} shell kas/qemu-arm64.yml:tests/lab/lab.yml -c"), call)
+        # What needs no host does not ask for one.
+        self.assertNotIn("yoctoproject", self.asked())
 
 
 if __name__ == "__main__":
