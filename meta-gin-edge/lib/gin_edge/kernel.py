@@ -13,7 +13,7 @@ _Ask = collections.namedtuple("Ask", "value place required builtin")
 _Verdict = collections.namedtuple("Verdict", "faults warnings modules unknown stale")
 
 _LINE = re.compile(r"CONFIG_(\w+)=(.*)|# CONFIG_(\w+) is not set")
-_ENTRY = re.compile(r"\s*(?:menu)?config\s+(\w+)\s*$")
+_ENTRY = re.compile(r"(?:menu)?config\s+(\w+)$")
 
 # The file system of a read-only root, by the first part of its image type (erofs-lz4hc, squashfs-zst).
 _ROOTS = {"erofs": "gin-edge-root-erofs", "squashfs": "gin-edge-root-squashfs"}
@@ -55,30 +55,53 @@ def known(source, arch=None):
         folders.sort()
         for file in sorted(files):
             if file.startswith("Kconfig"):
-                _read_kconfig(os.path.join(folder, file), symbols)
+                read_kconfig(os.path.join(folder, file), symbols)
     return symbols
 
 
-def _read_kconfig(file, symbols):
-    """Adds the symbols of one Kconfig file, with the conditions of the entry and of the blocks around it."""
-    blocks, entry = [], None
+def statements(file):
+    """Yields each statement of a Kconfig file: continued lines joined, without help texts and comments."""
+    joined, help_indent, text_indent = "", None, None
     with open(file, errors="replace") as lines:
         for line in lines:
-            word = line.split(None, 1)
-            if not word or line.lstrip().startswith("#"):
+            text = line.strip()
+            if not text:
                 continue
-            match = _ENTRY.match(line)
-            if match:
-                entry = match[1]
-                symbols[entry].extend(b for b in blocks if b not in symbols[entry])
-            elif word[0] == "depends" and entry:
-                symbols[entry].append(line.split("on", 1)[1].strip())
-            elif word[0] == "if":
-                blocks.append(word[1].strip())
-            elif word[0] == "endif" and blocks:
-                blocks.pop()
-            elif word[0] in ("menu", "choice", "comment", "source", "endmenu", "endchoice"):
-                entry = None
+            line = line.expandtabs()
+            indent = len(line) - len(line.lstrip())
+            if help_indent is not None:
+                # A help text ends with a line that is indented less than its first.
+                text_indent = text_indent or indent
+                if indent >= text_indent > help_indent:
+                    continue
+                help_indent = text_indent = None
+            if text.endswith("\\"):
+                joined += text[:-1]
+                continue
+            text, joined = joined + text, ""
+            if text in ("help", "---help---"):
+                help_indent = indent
+            elif not text.startswith("#"):
+                yield text
+
+
+def read_kconfig(file, symbols):
+    """Adds the symbols of one Kconfig file, with the conditions of the entry and of the blocks around it."""
+    blocks, entry = [], None
+    for text in statements(file):
+        word, rest = (text.split(None, 1) + [""])[:2]
+        match = _ENTRY.match(text)
+        if match:
+            entry = match[1]
+            symbols[entry].extend(b for b in blocks if b not in symbols[entry])
+        elif word == "depends" and entry:
+            symbols[entry].append(rest.partition("on")[2].strip())
+        elif word == "if":
+            blocks.append(rest)
+        elif word == "endif" and blocks:
+            blocks.pop()
+        elif word in ("menu", "choice", "comment", "source", "endmenu", "endchoice"):
+            entry = None
 
 
 def find(name, folders):
@@ -131,7 +154,8 @@ def combine(file, asked, exempt, kernel):
                 out.write("# %s\n%s\n" % (ask.place, setting))
 
 
-def _same(want, have):
+def same(want, have):
+    """Whether two values are one; numbers may be written differently."""
     try:
         return int(want, 0) == int(have, 0)
     except ValueError:
@@ -148,7 +172,7 @@ def judge(config, asked, exempt, kernel):
     verdict = _Verdict([], [], [], [], sorted(exempt - asked.keys()))
     for symbol, ask in sorted(asked.items(), key=lambda item: item[1].place):
         got = have.get(symbol, "n")
-        if symbol in exempt or _same(ask.value, got) or (ask.value, got) == ("m", "y"):
+        if symbol in exempt or same(ask.value, got) or (ask.value, got) == ("m", "y"):
             continue
         if symbol not in kernel:
             verdict.unknown.append(symbol)
