@@ -41,7 +41,7 @@ type Process struct {
 	Public      func(string) string   // a text without the paths of the configuration's files
 	Declared    string                // limits, by the unit: the value of device.SandboxVariable
 
-	streams atomic.Int64 // of the log
+	streams streamPlaces // of the log
 	answers gate         // over a large store
 }
 
@@ -114,7 +114,7 @@ func routes(p *Process, settings Settings) []edge.Route {
 		deviceResource{p.Log, p.Device, p.Version}.routes(),
 		systemResource{p, settings}.routes(),
 		eventsResource{p.Events}.routes(),
-		logsResource{p.Log, &p.streams, p.Public}.routes(),
+		logsResource{p.Log, &p.streams, p.Public, streamLife}.routes(),
 		openAPIResource{}.routes(),
 	)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -28,9 +27,6 @@ const (
 	// logBatch is how many records are taken from the ring at once. A client
 	// that reads slowly keeps no more than these from being freed.
 	logBatch = 8
-
-	// Streams have no end of their own, so they must not take all connections.
-	maxStreams = 8
 
 	// streamHeartbeat is what the HTML standard advises against proxies that
 	// drop silent connections (server-sent events, section 9.2.7).
@@ -75,8 +71,9 @@ func mustJSON(v any) []byte {
 
 type logsResource struct {
 	log     *log.Log
-	streams *atomic.Int64 // that are open, of all generations
+	streams *streamPlaces
 	public  func(string) string
+	life    time.Duration // of a stream
 }
 
 func (l logsResource) routes() []edge.Route {
@@ -166,13 +163,17 @@ func (l logsResource) stream(c *gin.Context) {
 		answerProblem(c, http.StatusBadRequest, err.Error())
 		return
 	}
-	if l.streams.Add(1) > maxStreams {
-		l.streams.Add(-1)
+	leave, crowded := l.streams.enter(c.Request.Context())
+	if leave == nil {
+		status, detail := http.StatusServiceUnavailable, fmt.Sprintf("all %d log streams are in use", maxStreams)
+		if crowded {
+			status, detail = http.StatusTooManyRequests, fmt.Sprintf("all %d log streams of this address are in use", maxStreamsPerSource)
+		}
 		c.Header("Retry-After", strconv.Itoa(int(streamRetry.Seconds())))
-		answerProblem(c, http.StatusServiceUnavailable, fmt.Sprintf("all %d log streams are in use", maxStreams))
+		answerProblem(c, status, detail)
 		return
 	}
-	defer l.streams.Add(-1)
+	defer leave()
 	c.Header("Content-Type", "text/event-stream")
 	if c.Request.Method == http.MethodHead {
 		return
@@ -181,7 +182,8 @@ func (l logsResource) stream(c *gin.Context) {
 	if q.cursor != nil {
 		cursor = *q.cursor
 	}
-	ending := server.Ending(c.Request.Context())
+	ending, end := context.WithTimeout(server.Ending(c.Request.Context()), l.life)
+	defer end()
 	s := &eventStream{w: c.Writer, control: http.NewResponseController(c.Writer), ending: ending}
 	defer s.cutOff()()
 	// server.read_timeout and write_timeout are for requests that end. A client
@@ -193,7 +195,8 @@ func (l logsResource) stream(c *gin.Context) {
 	l.follow(c.Request.Context(), s, cursor, q.level)
 }
 
-// follow sends until the client has gone or the generation ends. A stream keeps
+// follow sends until the client has gone, or the generation or the life of the
+// stream ends. A stream keeps
 // no records of its own: what the ring has no more when a slow client comes to
 // it is a gap.
 func (l logsResource) follow(ctx context.Context, s *eventStream, cursor log.Cursor, level logrus.Level) {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/memory"
@@ -39,7 +38,7 @@ func (s *Server) Budget() (bytes int64, source string) {
 	if s.MemoryBudget > 0 {
 		return int64(s.MemoryBudget), "server.memory_budget"
 	}
-	limit, source := memory.Limit()
+	limit, source, _ := memory.Limit()
 	return limit / 4, "a quarter of " + source
 }
 
@@ -53,35 +52,39 @@ func (s *Server) ConnectionsPerSource() int {
 	return min(limit, s.MaxConnections)
 }
 
-// check finds values that are good alone and bad together.
-func (c *Config) check() error {
+// budgeted are the keys that the sum of fits is made of.
+var budgeted = []string{"server.max_connections", "server.max_header_bytes", "server.max_header_lines", "server.memory_budget"}
+
+// fits says whether the connections, and some requests with the largest header,
+// fit into the budget, and the budget into the memory.
+func (c *Config) fits() error {
 	s := &c.Server
+	// Half of it: the collector lets garbage grow to the size of what is in use.
+	if limit, source, known := memory.Limit(); known && int64(s.MemoryBudget) > limit/2 {
+		return c.disagree("server.memory_budget", "", fmt.Errorf("%s is more than half of %s, %s: lower it, or raise MemoryHigh= and GOMEMLIMIT of the unit",
+			mebibytes(int64(s.MemoryBudget)), source, mebibytes(limit)))
+	}
 	budget, source := s.Budget()
 	connections := int64(s.MaxConnections+ReservedConnections) * ConnectionBytes
 	request := RequestBytes(s.MaxHeaderBytes, s.MaxHeaderLines)
 	busy := int64(min(busyRequests, s.MaxConnections))
-	if need := connections + busy*request; need > budget {
-		fit := (budget-busy*request)/ConnectionBytes - ReservedConnections
-		remedy := fmt.Sprintf("%d connections fit", fit)
-		if fit < 1 {
-			remedy = "not one connection fits"
-		}
-		return c.conflict("server.max_connections", fmt.Errorf(
-			"(%d + %d reserved) x %d KiB + %d requests with the largest header (max_header_bytes %d, max_header_lines %d) x %d KiB = %s exceeds the budget of %s (%s): %s; lower it, or raise server.memory_budget together with MemoryHigh= of the unit",
-			s.MaxConnections, ReservedConnections, ConnectionBytes>>10, busy, s.MaxHeaderBytes, s.MaxHeaderLines, request>>10,
-			mebibytes(need), mebibytes(budget), source, remedy))
+	need := connections + busy*request
+	if need <= budget {
+		return nil
 	}
-	return nil
+	remedy := "not one connection fits"
+	if fit := (budget-busy*request)/ConnectionBytes - ReservedConnections; fit > 0 {
+		remedy = fmt.Sprintf("%d connections fit", fit)
+	}
+	err := fmt.Errorf("(server.max_connections %d + %d reserved) x %d KiB + %d requests with the largest header (max_header_bytes %d, max_header_lines %d) x %d KiB = %s exceeds the budget of %s (%s): %s; lower it, or raise server.memory_budget together with MemoryHigh= of the unit",
+		s.MaxConnections, ReservedConnections, ConnectionBytes>>10, busy, s.MaxHeaderBytes, s.MaxHeaderLines, request>>10,
+		mebibytes(need), mebibytes(budget), source, remedy)
+	for _, name := range budgeted {
+		if _, ok := c.origin[name]; ok {
+			return c.disagree(name, "", err)
+		}
+	}
+	return fmt.Errorf("key server.max_connections, by default: %w", err)
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
-
-// conflict names the file that set the key, and no line: other keys, perhaps of
-// other files, are part of it.
-func (c *Config) conflict(key string, err error) error {
-	err = fmt.Errorf("key %s: %w", key, err)
-	if file := c.Origin(key); file != "" {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return errors.New("defaults: " + err.Error())
-}

@@ -20,7 +20,7 @@ func (c *Config) consistent() error {
 			}
 		}
 	}
-	return c.check()
+	return c.fits()
 }
 
 // disagree puts the place of the key before the error, or that of the other one

@@ -21,7 +21,7 @@ type key struct {
 
 // keys is the whole schema, in the order in which it is documented. The upper
 // limits keep a slip of the pen from turning a protection off: there is no
-// "unlimited". Whether the values fit together, and the memory, is for check.
+// "unlimited". Whether the values fit together, and into the memory, is for consistent.
 var keys = []key{
 	addresses("server.listen", func(c *Config) *[]string { return &c.Server.Listen }),
 	duration("server.read_header_timeout", 100*time.Millisecond, time.Minute, func(c *Config) *time.Duration { return &c.Server.ReadHeaderTimeout }),

@@ -14,13 +14,22 @@ import (
 
 // unlimited is GOMEMLIMIT= of gin-edged.service, for a process that nothing
 // limits: `gin-edged -check-config` at a terminal finds the sum of the unit.
-const unlimited = 41 << 20
+const (
+	unlimited     = 41 << 20
+	defaultSource = "the GOMEMLIMIT of gin-edged.service"
+)
 
 // Limit returns the smallest of the limits that hold for the process, in bytes,
 // and its name: memory.high and memory.max of its control group and of those
 // above it (cgroups(7), version 2), which are MemoryHigh= and MemoryMax= of the
-// unit, and GOMEMLIMIT. They are read once.
-var Limit = sync.OnceValues(func() (int64, string) {
+// unit, and GOMEMLIMIT. known is false when there is none: then it is that of
+// gin-edged.service. They are read once.
+func Limit() (bytes int64, source string, known bool) {
+	bytes, source = ofProcess()
+	return bytes, source, source != defaultSource
+}
+
+var ofProcess = sync.OnceValues(func() (int64, string) {
 	return limit(os.DirFS("/"), debug.SetMemoryLimit(-1))
 })
 
@@ -40,7 +49,7 @@ func limit(root fs.FS, goLimit int64) (bytes int64, source string) {
 		}
 	}
 	if source == "" {
-		return unlimited, "the GOMEMLIMIT of gin-edged.service"
+		return unlimited, defaultSource
 	}
 	return bytes, source
 }

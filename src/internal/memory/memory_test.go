@@ -27,16 +27,16 @@ func TestLimit(t *testing.T) {
 		"without Go's":      {unit("50331648", "67108864", "max"), math.MaxInt64, 48 << 20, "memory.high"},
 		"a drop-in":         {unit("max", "33554432", "max"), 41 << 20, 32 << 20, "memory.max"},
 		"a slice":           {unit("max", "max", "20971520"), 41 << 20, 20 << 20, "memory.max"},
-		"nothing":           {unit("max", "max", "max"), math.MaxInt64, unlimited, "the GOMEMLIMIT of gin-edged.service"},
-		"nonsense":          {unit("-5", "x", ""), math.MaxInt64, unlimited, "the GOMEMLIMIT of gin-edged.service"},
-		"version 1":         {fstest.MapFS{"proc/self/cgroup": file("4:memory:/x\n")}, math.MaxInt64, unlimited, "the GOMEMLIMIT of gin-edged.service"},
+		"nothing":           {unit("max", "max", "max"), math.MaxInt64, unlimited, defaultSource},
+		"nonsense":          {unit("-5", "x", ""), math.MaxInt64, unlimited, defaultSource},
+		"version 1":         {fstest.MapFS{"proc/self/cgroup": file("4:memory:/x\n")}, math.MaxInt64, unlimited, defaultSource},
 		"a machine without": {fstest.MapFS{}, 100, 100, "GOMEMLIMIT"},
 	} {
 		if got, source := limit(tc.root, tc.goMax); got != tc.want || source != tc.source {
 			t.Errorf("%s: %d of %s, want %d of %s", name, got, source, tc.want, tc.source)
 		}
 	}
-	if n, source := Limit(); n <= 0 || source == "" {
+	if n, source, known := Limit(); n <= 0 || source == "" || known == (source == defaultSource) {
 		t.Errorf("of this process: %d, %q", n, source)
 	}
 }

@@ -86,6 +86,7 @@ type conn struct {
 	waiting    bool // a write waits for the client
 	ahead      bool // a read waits for what may never come
 	retiring   bool // close when idle
+	retireNew  bool // or when no byte has come at all
 	cutOff     bool
 	linger     bool          // the client may still be sending
 	answered   bool          // by the server, in net/http's place
@@ -341,6 +342,9 @@ func (c *conn) receiveLimit() time.Time {
 	case c.self:
 	case c.phase == fresh:
 		limit = c.since.Add(s.ReadHeaderTimeout)
+		if c.retireNew {
+			limit = aLongTimeAgo
+		}
 	case c.phase == idle:
 		limit = c.since.Add(s.IdleTimeout)
 		if c.retiring {
@@ -394,7 +398,7 @@ func (c *conn) enter(p phase, now time.Time) {
 func (c *conn) goOn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.retiring && c.phase == idle && !c.cutOff && c.pending() {
+	if c.retiring && c.phase <= idle && !c.cutOff && c.pending() {
 		c.enter(reading, time.Now())
 		return true
 	}
@@ -596,14 +600,31 @@ func (c *conn) idle() {
 }
 
 // retire ends the connection when, and as soon as, it is idle.
-func (c *conn) retire() {
+func (c *conn) retire() { c.retireWhen(idle) }
+
+// retireWhen ends it as soon as it is in the phase. One whose first request has
+// not begun is left to its time but for the sake of another.
+func (c *conn) retireWhen(p phase) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.retiring = true
-	if c.phase == idle {
+	c.retireNew = c.retireNew || p == fresh
+	if c.phase == idle || c.phase == fresh && c.retireNew {
 		c.readSet = aLongTimeAgo
 		_ = c.Conn.SetReadDeadline(aLongTimeAgo)
 	}
+}
+
+// silent is for how long nothing has come since the connection was opened or its
+// last request answered; 0 when it is not long enough to be closed for that.
+func (c *conn) silent(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	silent := now.Sub(c.since)
+	if c.self || c.retiring || c.phase == fresh && silent < freshAfter || c.phase == idle && silent < idleAfter || c.phase > idle {
+		return 0
+	}
+	return silent
 }
 
 // rate is how many bytes per second the client has sent or taken since it is

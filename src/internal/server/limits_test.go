@@ -494,3 +494,33 @@ func TestDrainAnswersWhatHasArrived(t *testing.T) {
 		t.Errorf("then %d bytes, %v", n, err)
 	}
 }
+
+// When all places are taken, the connection that has been silent for the longest
+// time makes way; one that has sent something does not.
+func TestSilentConnectionsMakeWay(t *testing.T) {
+	f := newFixture(t, text("ok"), func(c *config.Config) {
+		c.Server.MaxConnections = 3
+		c.Server.ReadHeaderTimeout = 30 * time.Second
+	})
+	begun, quiet, done := dial(t, f.addr), dial(t, f.addr), dial(t, f.addr)
+	send(t, begun, "GET / HTTP/1.1\r\n")
+	get(t, done)
+	c := dial(t, f.addr)
+	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if r, _ := answerOf(t, c); r.StatusCode != 503 {
+		t.Errorf("at once: %d", r.StatusCode)
+	}
+	time.Sleep(idleAfter + 100*time.Millisecond)
+	for _, gone := range []net.Conn{quiet, done} {
+		if r, _ := get(t, dial(t, f.addr)); r.StatusCode != 200 {
+			t.Errorf("later: %d", r.StatusCode)
+		}
+		if n, err := gone.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("the silent one: %d bytes, %v", n, err)
+		}
+	}
+	send(t, begun, "Host: x\r\n\r\n")
+	if r, _ := answerOf(t, begun); r.StatusCode != 200 {
+		t.Errorf("the one that had begun: %d", r.StatusCode)
+	}
+}

@@ -47,6 +47,13 @@ const (
 	sendBuffer    = 32 << 10
 	receiveBuffer = 16 << 10
 
+	// A connection that has been silent for so long since it was opened, or since
+	// its last answer, is closed when its place is wanted; an accept loop waits so
+	// long for that.
+	freshAfter  = time.Second
+	idleAfter   = 2 * time.Second
+	makeRoomFor = 20 * time.Millisecond
+
 	// cutAfter is how long a client must have been waited for before it may be cut
 	// off for another one's sake.
 	cutAfter = time.Second
@@ -449,7 +456,7 @@ func (s *Server) take(raw net.Conn) {
 	if isTrusted {
 		limit += config.ReservedConnections
 	}
-	if s.active.Add(1) > int64(limit) {
+	if s.active.Add(1) > int64(limit) && !s.closeIdlest(int64(limit)) {
 		s.active.Add(-1)
 		s.refuse(raw, http.StatusServiceUnavailable, fmt.Sprintf("all %d connections are in use", cfg.MaxConnections))
 		return
@@ -528,6 +535,30 @@ func (s *Server) list() []*conn {
 	s.connsMu.Lock()
 	defer s.connsMu.Unlock()
 	return slices.Collect(maps.Keys(s.conns))
+}
+
+// closeIdlest closes the connection that has been silent for the longest time, and
+// says whether that has made room: one that waits for nothing is the least loss
+// when all places are taken.
+func (s *Server) closeIdlest(limit int64) bool {
+	var idlest *conn
+	var longest time.Duration
+	now := time.Now()
+	for _, c := range s.list() {
+		if silent := c.silent(now); silent > longest {
+			idlest, longest = c, silent
+		}
+	}
+	if idlest == nil {
+		return false
+	}
+	idlest.retireWhen(fresh)
+	for deadline := now.Add(makeRoomFor); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if s.active.Load() <= limit {
+			return true
+		}
+	}
+	return s.active.Load() <= limit
 }
 
 // cutAll cuts off the connections for which is says true. It holds their lock.
