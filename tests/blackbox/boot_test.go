@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 )
 
 // bootLimit is how long the boot may go on behind the first answer.
@@ -61,7 +63,7 @@ func TestNoJobIsLeft(t *testing.T) {
 			break
 		}
 	}
-	finished := number(t, g.Run(t, "systemctl show -P FinishTimestampMonotonic")) / 1e6
+	finished := service.Number(t, g.Run(t, "systemctl show -P FinishTimestampMonotonic")) / 1e6
 	if answered == 0 || finished == 0 {
 		t.Fatalf("the service started at %.1f s, the boot ended at %.1f s: one of them never", answered, finished)
 	}

@@ -76,7 +76,7 @@ func TestSandbox(t *testing.T) {
 // The same, read by root beside the service: its own words are true.
 func TestSandboxFromOutside(t *testing.T) {
 	g := needGuest(t)
-	pid := itoa(g.pid(t))
+	pid := itoa(g.PID(t))
 	fields := map[string]string{}
 	for line := range strings.Lines(g.Run(t, "cat /proc/"+pid+"/status")) {
 		key, value, _ := strings.Cut(line, ":")
