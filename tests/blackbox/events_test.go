@@ -35,6 +35,10 @@ func events(t *testing.T, query string) Events {
 }
 
 func TestEvents(t *testing.T) {
+	// The first requests are answered a little before the start is recorded.
+	eventually(t, 30*time.Second, "the start", func() bool {
+		return slices.ContainsFunc(events(t, "").Events, func(e Event) bool { return e.Kind == "service_start" })
+	})
 	all := events(t, "?cursor=0&limit=1000")
 	boot := decode[struct {
 		BootID string `json:"boot_id"`

@@ -44,8 +44,9 @@ func TestConfigurationIsNotTheServices(t *testing.T) {
 	if _, code := g.Try(t, "test -d "+folder+"/state"); code != 0 {
 		t.Skip("this guest has no data partition")
 	}
-	if got := g.Run(t, "stat -c '%U %G %a' "+folder+" "+folder+"/state"); strings.Join(strings.Fields(got), " ") != "root gin-edge 750 gin-edge gin-edge 750" {
-		t.Errorf("%s and its state are %s", folder, got)
+	if got := g.Run(t, "cd "+folder+" && stat -c '%U %G %a' . state state/config state/events"); strings.Join(strings.Fields(got), " ") !=
+		"root gin-edge 750 root gin-edge 750 root gin-edge 770 root gin-edge 770" {
+		t.Errorf("%s, its state and what is in it are %s", folder, got)
 	}
 	// Of the service's own mounts: neither folder above is writable for it.
 	mounts := g.Run(t, "cat /proc/"+itoa(g.PID(t))+"/mountinfo")

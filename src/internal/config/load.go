@@ -48,7 +48,7 @@ func DefaultLayers() []Layer {
 		{Path: "/usr/lib/gin-edge/gin-edged.toml", Optional: true, Label: "vendor/gin-edged.toml"},
 		{Path: "/usr/lib/gin-edge/gin-edge-data.toml", Optional: true, Label: "vendor/gin-edge-data.toml"},
 		{Path: "/etc/gin-edge/gin-edged.toml", Optional: true, Label: "etc/gin-edged.toml"},
-		{Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true, Good: "/gin-edge/state/gin-edged.toml.good", Label: "data/gin-edged.toml"},
+		{Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true, Good: "/gin-edge/state/config/gin-edged.toml", Label: "data/gin-edged.toml"},
 	}
 }
 
@@ -339,6 +339,10 @@ func (k keptCopy) keep() error {
 	}
 	if now, _, err := readFile(k.path, true); err == nil && string(now) == string(k.data) {
 		return nil
+	}
+	// systemd-tmpfiles makes the folder; where it does not, the service may.
+	if err := os.Mkdir(filepath.Dir(k.path), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	scratch := k.path + ".new"
 	f, err := os.OpenFile(scratch, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)

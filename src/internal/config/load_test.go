@@ -140,11 +140,16 @@ func TestLastGoodCopy(t *testing.T) {
 	if c := start(); c.Skipped[0].Copy != "" {
 		t.Errorf("%+v", c)
 	}
-	// No place for the copy: said, and no more.
+	// The folder is made, and no place for it is said, no more.
 	write(t, layers[1].Path, "")
 	if err := os.Remove(filepath.Dir(layers[1].Good)); err != nil {
 		t.Fatal(err)
 	}
+	start()
+	if _, err := os.Stat(layers[1].Good); err != nil {
+		t.Error(err)
+	}
+	layers[1].Good = filepath.Join(filepath.Dir(layers[0].Path), "missing/state/good")
 	c, err := LoadStart(t.Context(), layers)
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +291,7 @@ func TestLabels(t *testing.T) {
 	label := Labels(append(DefaultLayers(), Layer{Path: "/tmp/x/c.toml"}))
 	for text, want := range map[string]string{
 		"/data/gin-edge/gin-edged.toml:2: a": "data/gin-edged.toml:2: a",
-		"open /srv/data-1/gin-edge/gin-edged.toml: x; its copy /srv/data-1/gin-edge/state/gin-edged.toml.good is": "open data/gin-edged.toml: x; its copy data/gin-edged.toml.good is",
+		"open /srv/data-1/gin-edge/gin-edged.toml: x; its copy /srv/data-1/gin-edge/state/config/gin-edged.toml is": "open data/gin-edged.toml: x; its copy data/gin-edged.toml.good is",
 		"/etc/gin-edge/gin-edged.toml":                                           "etc/gin-edged.toml",
 		"/usr/lib/gin-edge/gin-edged.toml, /usr/lib/gin-edge/gin-edge-data.toml": "vendor/gin-edged.toml, vendor/gin-edge-data.toml",
 		"/tmp/x/c.toml:1: key a: b":                                              "c.toml:1: key a: b",
@@ -318,7 +323,7 @@ func TestLastGoodCopyBelowTheMountPoint(t *testing.T) {
 	}
 	write(t, file, "log.level =")
 	c, err = LoadStart(t.Context(), layers)
-	if err != nil || c.Log.Level != "warn" || len(c.Skipped) != 1 || c.Skipped[0].Copy != filepath.Join(dir, "gin-edge/state/gin-edged.toml.good") {
+	if err != nil || c.Log.Level != "warn" || len(c.Skipped) != 1 || c.Skipped[0].Copy != filepath.Join(dir, "gin-edge/state/config/gin-edged.toml") {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if got := Labels(layers)(c.Skipped[0].String()); strings.Contains(got, dir) || !strings.HasPrefix(got, "data/gin-edged.toml:1: ") {
