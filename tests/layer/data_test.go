@@ -51,7 +51,7 @@ func TestEventsMove(t *testing.T) {
 	}
 	for range 2 {
 		moveEvents(t, folder)
-		if text, err := os.ReadFile(filepath.Join(folder, "state/events")); err != nil || string(text) != "old" {
+		if text, err := os.ReadFile(filepath.Join(folder, "state/events/events")); err != nil || string(text) != "old" {
 			t.Errorf("%q, %v", text, err)
 		}
 	}
@@ -64,7 +64,7 @@ func TestEventsMove(t *testing.T) {
 	// Those of now are not replaced.
 	write(filepath.Join(folder, "events/events"), "older")
 	moveEvents(t, folder)
-	if text, err := os.ReadFile(filepath.Join(folder, "state/events")); err != nil || string(text) != "old" {
+	if text, err := os.ReadFile(filepath.Join(folder, "state/events/events")); err != nil || string(text) != "old" {
 		t.Errorf("%q, %v", text, err)
 	}
 }

@@ -107,7 +107,7 @@ func (r *recorder) checked(report storage.Report) {
 		r.events.Use("")
 	case storage.Failed: // as it was: the next look may find it well
 	default:
-		r.events.Use(filepath.Join(report.Path, "gin-edge", "state"))
+		r.events.Use(filepath.Join(report.Path, "gin-edge", "state", "events"))
 	}
 }
 
