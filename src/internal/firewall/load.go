@@ -119,7 +119,7 @@ func explain(err error, rules string) error {
 	lines := strings.Split(rules, "\n")
 	if m := restoreLine.FindStringSubmatch(err.Error()); m != nil {
 		if n, convErr := strconv.Atoi(m[1]); convErr == nil && n >= 1 && n <= len(lines) {
-			return fmt.Errorf("%w; the line is %q: does the kernel have what it needs? See gin-edge-firewall.cfg", err, lines[n-1])
+			return fmt.Errorf("%w; the line is %q: does the kernel have what it needs? See the kernel fragment gin-edge-firewall.cfg", err, lines[n-1])
 		}
 	}
 	return err
