@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// eventFolder is where the daemon keeps its log, on the data partition.
+const eventFolder = "gin-edge/state"
+
 // fullEventLog is what a device has in its two segments after some 700 boots:
 // all that they hold, in events of usual length. The format is that of
 // src/internal/events/record.go.

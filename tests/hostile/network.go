@@ -89,16 +89,13 @@ func dataPartition(path string) (unmount func() error, err error) {
 		return nil, fmt.Errorf("mount %s: %w", path, err)
 	}
 	unmount = func() error { return syscall.Unmount(path, syscall.MNT_DETACH) }
-	// Where the log is now, and where it was before the service had a folder of
-	// its own there.
-	for _, folder := range []string{"gin-edge/state/events", "gin-edge/events"} {
-		if err := os.MkdirAll(filepath.Join(path, folder), 0o750); err != nil {
+	folder := filepath.Join(path, eventFolder)
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return nil, errors.Join(err, unmount())
+	}
+	for name, content := range fullEventLog() {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
 			return nil, errors.Join(err, unmount())
-		}
-		for name, content := range fullEventLog() {
-			if err := os.WriteFile(filepath.Join(path, folder, name), content, 0o600); err != nil {
-				return nil, errors.Join(err, unmount())
-			}
 		}
 	}
 	return unmount, nil

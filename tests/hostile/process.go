@@ -181,9 +181,12 @@ func (p *process) end() error {
 	return late
 }
 
-// stop ends the daemon as systemctl stop does. One that has died is no error.
+// stop ends the daemon as systemctl stop does. One that has died is no error, and
+// a second stop does nothing.
 func (p *process) stop() error {
-	p.asked.Store(true)
+	if p.asked.Swap(true) {
+		return nil
+	}
 	var err error
 	select {
 	case <-p.dead:

@@ -130,6 +130,11 @@ func begin(t *testing.T, u *unit) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A row that ends early must not keep the port.
+	t.Cleanup(func() {
+		_ = p.Signal(os.Kill)
+		_ = p.stop()
+	})
 	return p
 }
 
