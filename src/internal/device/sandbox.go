@@ -140,8 +140,8 @@ func (r *Reader) Sandbox(declared string) (Sandbox, error) {
 		}
 	}
 	_ = read("proc/self/mountinfo", func(text string) error {
-		slave, err := RootIsSlave(text)
-		if slave {
+		own, err := OwnMounts(text)
+		if own {
 			s.Namespaces = append(s.Namespaces, "mount")
 		}
 		return err
@@ -155,8 +155,12 @@ func (r *Reader) Sandbox(declared string) (Sandbox, error) {
 		file  string
 		value **uint64
 	}{{"memory.high", &s.MemoryHighBytes}, {"memory.max", &s.MemoryMaxBytes}, {"pids.max", &s.TasksMax}} {
-		if unread[l.file] = err; err == nil {
-			unread[l.file] = read(cgroupRoot+group+"/"+l.file, func(text string) (err error) { *l.value, err = ParseLimit(text); return })
+		if unread[l.file] = err; err != nil {
+			continue
+		}
+		path := cgroupRoot + group + "/" + l.file
+		if _, unread[l.file] = fs.Stat(r.root, path); unread[l.file] == nil { // else the kernel has no such controller
+			unread[l.file] = read(path, func(text string) (err error) { *l.value, err = ParseLimit(text); return })
 		}
 	}
 
@@ -233,33 +237,27 @@ func OwnNamespace(link string) (bool, error) {
 	return inode != initial, nil
 }
 
-// RootIsSlave tells from proc_pid_mountinfo(5) whether / takes mounts from a
-// namespace outside and gives none back: so systemd makes the mount namespace of
-// a unit. (Its inode would not tell: that of the initial one has a fixed number
-// from Linux 6.18 on only.)
-func RootIsSlave(text string) (bool, error) {
-	slave, found := false, false
+// incoming is where systemd passes mounts into the mount namespace that it has
+// made for a unit. No other namespace has this mount.
+const incoming = "/run/systemd/incoming"
+
+// OwnMounts tells from proc_pid_mountinfo(5) whether systemd has made a mount
+// namespace for the process. (Its inode would not tell: that of the initial one
+// has a fixed number from Linux 6.18 on only.)
+func OwnMounts(text string) (bool, error) {
+	own, count := false, 0
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if len(fields) < 7 {
 			return false, fmt.Errorf("a line of %d fields", len(fields))
 		}
-		if fields[4] != "/" {
-			continue
-		}
-		optional := fields[6:]
-		end := slices.Index(optional, "-")
-		if end < 0 {
-			return false, errors.New("a line without the field -")
-		}
-		// The last one is on top.
-		found = true
-		slave = slices.ContainsFunc(optional[:end], func(s string) bool { return strings.HasPrefix(s, "master:") })
+		count++
+		own = own || fields[4] == incoming
 	}
-	if !found {
-		return false, errors.New("no line for /")
+	if count == 0 {
+		return false, errors.New("empty")
 	}
-	return slave, nil
+	return own, nil
 }
 
 // ParseCgroup returns the path in the unified hierarchy from proc_pid_cgroup
