@@ -46,29 +46,29 @@ func TestFilesOfAnotherNumber(t *testing.T) {
 	}
 	g.Run(t, "systemctl stop "+*unitFlag)
 	t.Cleanup(func() {
-		g.Run(t, "cd "+folder+" && rm -rf gin-edged.toml events/*.probe events/events.old events/events.corrupt")
+		g.Run(t, "cd "+folder+" && rm -rf gin-edged.toml state/*.probe state/events.old state/events.corrupt")
 		boot()
 		g.Run(t, "systemctl start "+*unitFlag)
 	})
 	g.Run(t, "printf '[server]\\n' >"+folder+"/gin-edged.toml; chmod 600 "+folder+"/gin-edged.toml")
-	g.Run(t, "echo x >"+folder+"/events/events.corrupt; chmod 600 "+folder+"/events/events.corrupt")
-	g.Run(t, "chown -R "+other+" "+folder+" && chmod 750 "+folder+" "+folder+"/events")
+	g.Run(t, "echo x >"+folder+"/state/events.corrupt; chmod 600 "+folder+"/state/events.corrupt")
+	g.Run(t, "chown -R "+other+" "+folder+" && chmod 750 "+folder+" "+folder+"/state")
 	// A compromised service leaves a link to a file of root's, and a tree that
 	// takes root long to walk.
 	secret := *dataFlag + "/gin-edge-boot/machine-id"
 	before := g.Run(t, "stat -c '%u:%g %a' "+secret)
-	g.Run(t, "cd "+folder+"/events && rm -f events.old && ln -s "+secret+" events.old && mkdir -p tree.probe/a/b && chown -R "+other+" tree.probe")
+	g.Run(t, "cd "+folder+"/state && rm -f events.old && ln -s "+secret+" events.old && mkdir -p tree.probe/a/b && chown -R "+other+" tree.probe")
 
 	if output := boot(); output != "" {
 		t.Errorf("systemd-tmpfiles: %s", output)
 	}
 	now := owners(t, g)
 	for name, want := range map[string]string{
-		"":                      "0:" + *uidFlag + " 750",
-		"gin-edged.toml":        "0:" + *uidFlag + " 640",
-		"events":                "0:" + *uidFlag + " 770",
-		"events/events":         own + " 600",
-		"events/events.corrupt": own + " 600",
+		"":                     "0:" + *uidFlag + " 750",
+		"gin-edged.toml":       "0:" + *uidFlag + " 640",
+		"state":                "0:" + *uidFlag + " 770",
+		"state/events":         own + " 600",
+		"state/events.corrupt": own + " 600",
 	} {
 		if now[name] != want {
 			t.Errorf("%s/%s: %s, want %s", folder, name, now[name], want)
@@ -77,12 +77,12 @@ func TestFilesOfAnotherNumber(t *testing.T) {
 	if after := g.Run(t, "stat -c '%u:%g %a' "+secret); after != before {
 		t.Errorf("%s was %s and is %s: root followed the service's link", secret, before, after)
 	}
-	if got := g.Run(t, "stat -c %u:%g "+folder+"/events/tree.probe/a"); got != other {
+	if got := g.Run(t, "stat -c %u:%g "+folder+"/state/tree.probe/a"); got != other {
 		t.Errorf("root has walked the service's tree: it belongs to %s", got)
 	}
 
 	// And the service works with them.
-	g.Run(t, "rm -f "+folder+"/events/events.old; systemctl start "+*unitFlag)
+	g.Run(t, "rm -f "+folder+"/state/events.old; systemctl start "+*unitFlag)
 	eventually(t, time.Minute, "the start in the log on the disk", func() bool {
 		all := events(t, "?limit=1000").Events
 		for i := len(all) - 1; i >= 0; i-- {
@@ -95,7 +95,7 @@ func TestFilesOfAnotherNumber(t *testing.T) {
 }
 
 // What those lines of tmpfiles.d stand on: the service can neither put
-// something else in place of the folder of its events, nor a hard link to a
+// something else in place of the folder of its state, nor a hard link to a
 // file of root's in it.
 func TestServiceCannotMislead(t *testing.T) {
 	g := needGuest(t)
@@ -107,13 +107,13 @@ func TestServiceCannotMislead(t *testing.T) {
 		_, status := g.Try(t, "systemd-run -q --wait -p User=gin-edge -p Group=gin-edge sh -c "+service.Quote(command))
 		return status
 	}
-	if status := as("touch " + folder + "/events/a.probe && rm " + folder + "/events/a.probe"); status != 0 {
-		t.Fatalf("the service cannot write its events: status %d", status)
+	if status := as("touch " + folder + "/state/a.probe && rm " + folder + "/state/a.probe"); status != 0 {
+		t.Fatalf("the service cannot write its state: status %d", status)
 	}
 	for _, command := range []string{
-		"mv " + folder + "/events " + folder + "/b.probe",
+		"mv " + folder + "/state " + folder + "/b.probe",
 		"touch " + folder + "/c.probe",
-		"ln " + *dataFlag + "/gin-edge-boot/machine-id " + folder + "/events/d.probe",
+		"ln " + *dataFlag + "/gin-edge-boot/machine-id " + folder + "/state/d.probe",
 	} {
 		if status := as(command); status == 0 {
 			t.Errorf("the service's user could: %s", command)
