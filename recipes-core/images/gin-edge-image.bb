@@ -8,6 +8,10 @@ inherit core-image
 GIN_EDGE_RADIO_PACKAGES ?= ""
 IMAGE_INSTALL = "packagegroup-core-boot packagegroup-gin-edge os-release ${GIN_EDGE_RADIO_PACKAGES} \
     ${CORE_IMAGE_EXTRA_INSTALL}"
+# systemd opens libraries when it first needs them. libmount and libblkid come with the programs of util-linux that it
+# depends on, libkmod by its PACKAGECONFIG, libseccomp with gin-edge-units. These two it only recommends: without them
+# the journal is not compressed and the lines of tmpfiles.d with an ACL are left out.
+IMAGE_INSTALL += "libacl libzstd"
 IMAGE_FEATURES += "read-only-rootfs"
 # 10 MB of names for hardware that this device cannot have.
 BAD_RECOMMENDATIONS += "udev-hwdb"
