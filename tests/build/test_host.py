@@ -3,7 +3,7 @@ import os
 import re
 import unittest
 
-from bench import NOBODY, Machine
+from bench import NOBODY, ROOT, Machine
 
 
 class Ready(Machine):
@@ -28,6 +28,19 @@ class Ready(Machine):
     def test_names_of_machines_and_compositions(self):
         for name in "qemuarm64", "qemu-arm64", "qemu-arm64.yml", "kas/qemu-arm64.yml":
             self.assertIn("kas build kas/qemu-arm64.yml\n", self.build("--print", "--no-mirrors", name))
+
+
+class Documentation(unittest.TestCase):
+    def test_the_page_says_what_the_script_does(self):
+        page = (ROOT / "docs/building.md").read_text()
+        script = (ROOT / "scripts/lib-host.sh").read_text()
+        packages = script.split('documented="')[1].split('"')[0].split()
+        command = page.split("apt-get install --no-install-recommends ")[1].split("\necho")[0].replace("\\\n", " ").split()
+        self.assertEqual(sorted(command), sorted(packages + ["pipx"]))
+        self.assertIn(script.split("cat << 'END'\n")[1].split("END\n")[0], page)
+        self.assertIn("kas==" + re.search(r"^kas==(\S+)", (ROOT / "tests/checks/requirements.txt").read_text(), re.M)[1], page)
+        for option in (ROOT / "kas/opt").glob("*.yml"):
+            self.assertIn(f"| `kas/opt/{option.name}` |", page)
 
 
 class Usage(Machine):

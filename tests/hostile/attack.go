@@ -29,9 +29,13 @@ type attack struct {
 	small  bool          // windows, so that what is not read stays with the service
 	over   bool          // more connections than the service takes are part of it
 	v6     bool          // the sources are addresses of one IPv6 network of 64 bits
-	vanish bool          // their addresses are gone before the connections are
+	vanish bool          // their addresses are gone after a second
 	hold   time.Duration // against a process; 0: what the set says
 	full   bool          // left out of the short set
+
+	// Instead of what the set says, where they are not 0.
+	reloads int // against a process
+	keepers int // keep-alive clients of each habit
 }
 
 const againPause = 200 * time.Millisecond
@@ -68,6 +72,15 @@ func (a attack) begin(from func(number int) place) *assault {
 	if a.tool != nil {
 		s.done.Go(func() { s.useTool(ctx, from(0)) })
 		return s
+	}
+	if a.vanish {
+		s.done.Go(func() {
+			sleep(ctx, time.Second)
+			// It stays away: with it back, the ends of the connections would arrive.
+			if err := runCommand("ip addr del " + vanishing + " dev lo"); err != nil {
+				s.fault("%v", err)
+			}
+		})
 	}
 	for n := range a.connections {
 		s.done.Go(func() {

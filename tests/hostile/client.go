@@ -156,6 +156,8 @@ func askOnce(ctx context.Context, client *http.Client, url string) string {
 	return ""
 }
 
+const noAnswer = "no answer"
+
 // failureOf names the kind of an error.
 func failureOf(err error) string {
 	var timeout interface{ Timeout() bool }
@@ -167,7 +169,7 @@ func failureOf(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
 		return "closed"
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer"
+		return noAnswer
 	}
 	return err.Error()
 }

@@ -51,7 +51,7 @@ func smuggle(ctx context.Context, c *target) error {
 	for ctx.Err() == nil {
 		answer, err := http.ReadResponse(reader, nil)
 		if err != nil {
-			if failureOf(err) == "no answer" && answers > 0 && !message.open {
+			if failureOf(err) == noAnswer && answers > 0 && !message.open {
 				c.work.fault("%s: the connection stays open", message.name)
 			}
 			break

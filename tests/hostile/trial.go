@@ -74,6 +74,10 @@ type pace struct {
 const (
 	honestLimit = 250 * time.Millisecond // p99 of /livez, natively
 
+	// mostStarved is the factor up to which times are judged. It was 8 to 12 on two
+	// cores that built an image, and 130 to 190 where the build had all of them.
+	mostStarved = 20
+
 	// The runtime gives memory back when its collector has run, which is after two
 	// minutes without work.
 	memoryLimit = 180 * time.Second
@@ -111,9 +115,10 @@ type trial struct {
 	subject
 	*row
 
-	served times
-	yard   times // of the yardstick, to the same client
-	late   atomic.Int64
+	between time.Duration // of two reloads
+	served  times
+	yard    times // of the yardstick, to the same client
+	late    atomic.Int64
 }
 
 func (t *trial) fault(format string, args ...any) {
@@ -126,7 +131,11 @@ func (a attack) try(s subject, p pace, limits *unit) (*row, error) {
 	if a.hold > 0 && p.native {
 		p.hold = a.hold
 	}
-	t := &trial{attack: a, pace: p, subject: s, row: &row{Attack: a.name, Connections: a.connections, Sources: a.sources}}
+	between := 200 * time.Millisecond
+	if a.reloads > 0 && p.native {
+		p.reloads, between = a.reloads, 10*time.Millisecond
+	}
+	t := &trial{attack: a, pace: p, between: between, subject: s, row: &row{Attack: a.name, Connections: a.connections, Sources: a.sources}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -200,7 +209,7 @@ func (t *trial) run(ctx context.Context) {
 		return
 	}
 	t.Reload = t.keepThrough(ctx, func() {
-		for running := t.alive(300 * time.Millisecond); running && t.Reloads < t.reloads; running = t.alive(200 * time.Millisecond) {
+		for running := t.alive(300 * time.Millisecond); running && t.Reloads < t.pace.reloads; running = t.alive(t.between) {
 			if err := t.reload(); err != nil {
 				if t.alive(0) {
 					t.fault("reload: %v", err)
@@ -234,7 +243,7 @@ func (t *trial) keepThrough(ctx context.Context, what func()) *kept {
 	var l lossy
 	var clients sync.WaitGroup
 	for _, h := range habits {
-		for range 2 {
+		for range max(2, t.keepers) {
 			clients.Go(func() { h.keep(keeping, t.keeping(), &l) })
 		}
 	}
@@ -307,13 +316,23 @@ func (t *trial) judge(u *unit, faults map[string]int) {
 	if most := max(t.Peak.RSS, t.Peak.Total); most > u.memoryHigh {
 		t.fault("%s MiB (RSS %s, sockets %s), MemoryHigh= is %s", mebibytes(most), mebibytes(t.Peak.RSS), mebibytes(t.Peak.Sockets), mebibytes(u.memoryHigh))
 	}
-	if limit := u.watchdog / 2; t.Gap > limit {
+	// Where the daemon gets next to no processor, times say nothing of it; what is
+	// counted does.
+	timed := t.Starved <= mostStarved
+	if !timed {
+		unchecked("%s: its times: the daemon would have run %.0f times as long, had it got a processor", t.name, t.Starved)
+	}
+	if limit := u.watchdog / 2; timed && t.Gap > limit {
 		t.fault("%s s between two beats of the watchdog, half of WatchdogSec= is %s s (the harness itself was up to %s s late)", seconds(t.Gap), seconds(limit), seconds(t.Lag))
 	}
 	if t.Peak.Threads > u.tasksMax {
 		t.fault("%d threads, TasksMax= is %d", t.Peak.Threads, u.tasksMax)
 	}
-	if n := t.Honest.Failed; n > 0 && !t.over {
+	n := t.Honest.Failed
+	if !timed {
+		n -= t.Honest.Failures[noAnswer]
+	}
+	if n > 0 && !t.over {
 		t.fault("%d of %d requests of an honest client failed: %v", n, t.Honest.Requests, t.Honest.Failures)
 	}
 	if t.Honest.Requests == 0 {
@@ -323,7 +342,7 @@ func (t *trial) judge(u *unit, faults map[string]int) {
 	// gives the daemon a part of a processor only. That excuses no more than a
 	// second.
 	alone := time.Duration(float64(honestLimit) * min(max(1, t.Starved), 4))
-	if limit := max(alone, 2*t.Yard.P99); t.native && t.Honest.P99 > limit {
+	if limit := max(alone, 2*t.Yard.P99); t.native && timed && t.Honest.P99 > limit {
 		t.fault("p99 of an honest client is %s ms, at most %s (of a server that is not attacked %s; the daemon would have run %.1f times as long)", milliseconds(t.Honest.P99), milliseconds(limit), milliseconds(t.Yard.P99), t.Starved)
 	}
 	t.judgeKept("reloads", t.Reload)

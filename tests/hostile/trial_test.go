@@ -37,6 +37,10 @@ func TestJudge(t *testing.T) {
 		{func(t *trial) { t.Honest.P99, t.Yard.P99 = 500*time.Millisecond, 250*time.Millisecond }, ""},
 		{func(t *trial) { t.Honest.P99, t.Starved = 500*time.Millisecond, 2 }, ""},
 		{func(t *trial) { t.Honest.P99, t.Starved = 1001*time.Millisecond, 9 }, "p99 of an honest client is 1001 ms, at most 1000"},
+		{func(t *trial) { t.Honest.P99, t.Gap, t.Starved = time.Minute, time.Minute, 21 }, ""},
+		{func(t *trial) {
+			t.Honest.Failed, t.Honest.Failures, t.Starved = 3, map[string]int{noAnswer: 2, "reset": 1}, 21
+		}, "1 of 100 requests of an honest client failed"},
 		{func(t *trial) { t.Honest.P99, t.native = time.Minute, false }, ""},
 		{func(t *trial) { t.Reload.Lost = map[string]int{"busy: reset": 2} }, "2 of 100 requests were lost through reloads: map[busy: reset:2]"},
 		{func(t *trial) { t.Restart.Lost = map[string]int{"busy: reset": 1} }, "1 of 100 requests were lost through a restart"},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -591,11 +592,17 @@ func (c *conn) giveBack(n int64) {
 // idle is between two requests.
 func (c *conn) idle() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.release()
 	c.enter(idle, time.Now())
-	if len(c.in) > 0 || c.header.size > 0 {
-		c.phase = reading // pipelined
+	pipelined := len(c.in) > 0 || c.header.size > 0
+	if pipelined {
+		c.phase = reading
+	}
+	c.mu.Unlock()
+	if pipelined {
+		// It would go on for a whole time slice of the scheduler, 10 ms: hundreds of
+		// requests, while those of others wait.
+		runtime.Gosched()
 	}
 }
 

@@ -9,7 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -522,5 +525,45 @@ func TestSilentConnectionsMakeWay(t *testing.T) {
 	send(t, begun, "Host: x\r\n\r\n")
 	if r, _ := answerOf(t, begun); r.StatusCode != 200 {
 		t.Errorf("the one that had begun: %d", r.StatusCode)
+	}
+}
+
+// Clients that have sent hundreds of requests ahead take turns with the others, by
+// the request and not by the time slice.
+func TestPipelinedRequestsTakeTurns(t *testing.T) {
+	var served atomic.Int64
+	f := newFixture(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		served.Add(1)
+		for begin := time.Now(); time.Since(begin) < 50*time.Microsecond; {
+		}
+		_, _ = io.WriteString(w, "ok")
+	}), nil)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const greedy = 8
+	ahead := strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 500)
+	for range greedy {
+		c := dial(t, f.addr)
+		_ = c.SetDeadline(time.Time{})
+		go func() {
+			for {
+				if _, err := io.WriteString(c, ahead); err != nil {
+					return
+				}
+			}
+		}()
+		go func() { _, _ = io.Copy(io.Discard, c) }()
+	}
+	c := dial(t, f.addr)
+	get(t, c)
+	var before []int64
+	for range 11 {
+		start := served.Load()
+		get(t, c)
+		before = append(before, served.Load()-start)
+	}
+	// By time slices of 10 ms each of them is served some 150 times before.
+	slices.Sort(before)
+	if median := before[len(before)/2]; median > 25*greedy {
+		t.Errorf("%d of their requests were served before one of another client", median)
 	}
 }
