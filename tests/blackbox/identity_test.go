@@ -106,7 +106,7 @@ func TestServiceCannotMislead(t *testing.T) {
 		t.Skip("this guest has no data partition")
 	}
 	as := func(command string) int {
-		_, status := g.Try(t, "systemd-run -q --wait -p User=gin-edge -p Group=gin-edge sh -c "+service.Quote(command))
+		_, status := g.Try(t, "systemd-run -q --collect --wait -p User=gin-edge -p Group=gin-edge sh -c "+service.Quote(command))
 		return status
 	}
 	if status := as("touch " + folder + "/state/events/a.probe && rm " + folder + "/state/events/a.probe"); status != 0 {

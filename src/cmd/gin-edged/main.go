@@ -31,6 +31,14 @@ const (
 	closeTimeout = 2 * time.Second
 )
 
+func init() {
+	// The kernel gives a signal for the process to its first thread. That one must
+	// never hang in a system call, on a medium that does not answer for one, or a
+	// SIGTERM would wait for the medium. Locked, it runs this goroutine alone, and
+	// that one does not use the disk.
+	runtime.LockOSThread()
+}
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }

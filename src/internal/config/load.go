@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
 // Layer is one file of the configuration.
@@ -271,9 +273,8 @@ func readLayer(ctx context.Context, layer Layer, path string) (data []byte, warn
 }
 
 func readFile(path string, data bool) ([]byte, string, error) {
-	// O_NONBLOCK: a FIFO must not block, nor be looked at before it is opened: it
-	// could be put there in between.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	// Opened first and looked at then: a FIFO could be put there in between.
+	f, err := storage.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, "", err
 	}
@@ -345,7 +346,7 @@ func (k keptCopy) keep() error {
 		return err
 	}
 	scratch := k.path + ".new"
-	f, err := os.OpenFile(scratch, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	f, err := storage.OpenFile(scratch, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
@@ -358,7 +359,7 @@ func (k keptCopy) keep() error {
 	if err := os.Rename(scratch, k.path); err != nil {
 		return err
 	}
-	folder, err := os.Open(filepath.Dir(k.path))
+	folder, err := storage.OpenFile(filepath.Dir(k.path), os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
 
 const (
@@ -268,7 +270,7 @@ func openDisk(path string) (*osDisk, error) {
 			}
 		}
 	}
-	dir, err := os.Open(path)
+	dir, err := storage.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +285,7 @@ func openDisk(path string) (*osDisk, error) {
 }
 
 func syncDirectory(path string) error {
-	dir, err := os.Open(path)
+	dir, err := storage.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -295,8 +297,7 @@ func syncDirectory(path string) error {
 const maxRead = 4 * maxSegment
 
 func (d *osDisk) openFile(name string, flags int) (*os.File, error) {
-	// O_NONBLOCK: a FIFO of that name must not block.
-	f, err := os.OpenFile(filepath.Join(d.path, name), flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	f, err := storage.OpenFile(filepath.Join(d.path, name), flags|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
