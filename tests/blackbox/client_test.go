@@ -177,6 +177,8 @@ var document = sync.OnceValues(func() (*openapi3.T, error) {
 		return nil, err
 	}
 	doc, err := loader.LoadFromURI(location)
+	// It would be counted as a connection, for as long as the service keeps it.
+	http.DefaultClient.CloseIdleConnections()
 	if err != nil {
 		return nil, err
 	}

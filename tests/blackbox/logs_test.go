@@ -208,6 +208,8 @@ func TestLogStream(t *testing.T) {
 }
 
 func TestLogStreamLimit(t *testing.T) {
+	// All clients of the suite may come from one address.
+	configure(t, "[server]\ntrusted_sources = [\"0.0.0.0/0\", \"::/0\"]\n")
 	eventually(t, time.Minute, "the streams of other tests to end", func() bool { return status(t).Logs.Streams == 0 })
 	var last *logStream
 	for range 8 {
@@ -223,6 +225,21 @@ func TestLogStreamLimit(t *testing.T) {
 	}
 	_ = last.answer.Body.Close()
 	eventually(t, time.Minute, "the closed stream to be counted no more", func() bool { return status(t).Logs.Streams == 7 })
+}
+
+// One address has a share of the streams, not all of them.
+func TestLogStreamsOfOneAddress(t *testing.T) {
+	eventually(t, time.Minute, "the streams of other tests to end", func() bool { return status(t).Logs.Streams == 0 })
+	for range 3 {
+		if s := openLogStream(t, "", ""); s.answer.StatusCode != http.StatusOK {
+			t.Fatalf("status %d", s.answer.StatusCode)
+		}
+	}
+	response := get(t, "/api/v1/logs/stream")
+	wantProblem(t, response, http.StatusTooManyRequests)
+	if response.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
 }
 
 // A drain does not wait for streams, and a cursor does not mean something else

@@ -351,8 +351,8 @@ func (c *conn) receiveLimit() time.Time {
 		if c.retiring {
 			limit = aLongTimeAgo
 		}
-	case c.phase <= parsing:
-		limit = earlier(c.since.Add(s.ReadHeaderTimeout), c.pace)
+	case c.phase <= parsing: // as a whole, which is rate enough
+		limit = c.since.Add(s.ReadHeaderTimeout)
 	case c.phase == answering && c.ahead:
 		limit = c.since.Add(max(s.ReadTimeout, s.WriteTimeout))
 	case c.phase == answering && c.body != 0:
