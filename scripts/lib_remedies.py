@@ -21,7 +21,7 @@ TABLE = (
      "  cut: delete the file and its .done in build/downloads (or $DL_DIR) and run the same command again. If it\n"
      "  stays so, upstream changed the file: do not change the checksum, report it."),
     (r"GO_MOD_PROXY|proxy\.golang\.org|\bgomod(git)?://",
-     "  Go's modules come from proxy.golang.org. Behind a proxy set https_proxy; for a module proxy of your own,\n"
+     "  Go's modules come from the public Go module proxy. Behind a proxy set https_proxy; for a module proxy of your own,\n"
      "  in a kas file of yours (--with FILE), under local_conf_header:\n"
      "    GO_MOD_PROXY = \"goproxy.example.com\""),
     (r"restricted license|LICENSE_FLAGS",

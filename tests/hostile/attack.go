@@ -29,7 +29,7 @@ type attack struct {
 	small  bool          // windows, so that what is not read stays with the service
 	over   bool          // more connections than the service takes are part of it
 	v6     bool          // the sources are addresses of one IPv6 network of 64 bits
-	vanish bool          // their addresses are gone after a second
+	vanish bool          // their addresses are gone after vanishTime
 	hold   time.Duration // against a process; 0: what the set says
 	full   bool          // left out of the short set
 
@@ -38,7 +38,10 @@ type attack struct {
 	keepers int // keep-alive clients of each habit
 }
 
-const againPause = 200 * time.Millisecond
+const (
+	againPause = 200 * time.Millisecond
+	vanishTime = 2 * time.Second
+)
 
 // target is the service as an attack's connection sees it.
 type target struct {
@@ -75,7 +78,7 @@ func (a attack) begin(from func(number int) place) *assault {
 	}
 	if a.vanish {
 		s.done.Go(func() {
-			sleep(ctx, time.Second)
+			sleep(ctx, vanishTime)
 			// It stays away: with it back, the ends of the connections would arrive.
 			if err := runCommand("ip addr del " + vanishing + " dev lo"); err != nil {
 				s.fault("%v", err)

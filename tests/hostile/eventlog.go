@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// eventFolder is where the daemon keeps its log, on the data partition.
-const eventFolder = "gin-edge/state"
+// eventFolder asks the daemon where it keeps its log; "" when only in memory.
+func (p place) eventFolder() (string, error) {
+	var told struct{ Log struct{ Directory string } }
+	err := p.ask("/api/v1/events?limit=1", &told)
+	return told.Log.Directory, err
+}
 
 // fullEventLog is what a device has in its two segments after some 700 boots:
 // all that they hold, in events of usual length. The format is that of

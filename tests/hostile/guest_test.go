@@ -98,9 +98,12 @@ func TestGuest(t *testing.T) {
 // network: the serial line would take minutes.
 func (g *guest) fillEvents(t *testing.T) {
 	t.Helper()
-	folder := g.Data + "/" + eventFolder
-	if _, status := g.Try(t, "test -d "+folder); status != 0 {
-		unchecked("the guest has no %s: its log of events is short", folder)
+	folder, err := g.asking().eventFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if folder == "" {
+		unchecked("the guest has no data partition: its log of events is short")
 		return
 	}
 	g.Run(t, "systemctl stop "+g.Unit)

@@ -1,12 +1,10 @@
 package hostile
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -79,8 +77,7 @@ func runCommand(line string) error {
 	return nil
 }
 
-// dataPartition mounts a file system for the daemon's data, as an old device has
-// it: the log of events is full.
+// dataPartition mounts a file system for the daemon's data.
 func dataPartition(path string) (unmount func() error, err error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, err
@@ -88,15 +85,5 @@ func dataPartition(path string) (unmount func() error, err error) {
 	if err := syscall.Mount("none", path, "tmpfs", 0, "size=16m"); err != nil {
 		return nil, fmt.Errorf("mount %s: %w", path, err)
 	}
-	unmount = func() error { return syscall.Unmount(path, syscall.MNT_DETACH) }
-	folder := filepath.Join(path, eventFolder)
-	if err := os.MkdirAll(folder, 0o750); err != nil {
-		return nil, errors.Join(err, unmount())
-	}
-	for name, content := range fullEventLog() {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
-			return nil, errors.Join(err, unmount())
-		}
-	}
-	return unmount, nil
+	return func() error { return syscall.Unmount(path, syscall.MNT_DETACH) }, nil
 }

@@ -63,6 +63,7 @@ func startProcess(binary, folder string, u *unit, group *cgroup, layers ...strin
 		return nil, err
 	}
 	path := filepath.Join(folder, "notify")
+	_ = os.Remove(path) // of a process before this one
 	if p.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
 		return nil, errors.Join(err, p.socket.Close())
 	}

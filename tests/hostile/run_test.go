@@ -98,10 +98,9 @@ func begin(t *testing.T, u *unit) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	layer := ""
+	layer, data := "", filepath.Join(dir, "data")
 	var group *cgroup
 	if ownNetwork {
-		data := filepath.Join(dir, "data")
 		unmount, err := dataPartition(data)
 		if err != nil {
 			t.Fatal(err)
@@ -126,16 +125,58 @@ func begin(t *testing.T, u *unit) *process {
 	if err := os.WriteFile(path, []byte(layer), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := startProcess(daemon, dir, u, group, filepath.Join(root, shippedFile), path)
-	if err != nil {
-		t.Fatal(err)
+	start := func() *process {
+		p, err := startProcess(daemon, dir, u, group, filepath.Join(root, shippedFile), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
 	}
+	if ownNetwork {
+		fillEvents(t, data, start)
+	}
+	p := start()
 	// A row that ends early must not keep the port.
 	t.Cleanup(func() {
 		_ = p.Signal(os.Kill)
 		_ = p.stop()
 	})
 	return p
+}
+
+// logFolder is where the daemon keeps its log of events on the data partition; ""
+// until the first row has asked it.
+var logFolder string
+
+// fillEvents gives the daemon that starts next the log of an old device.
+func fillEvents(t *testing.T, data string, start func() *process) {
+	t.Helper()
+	if logFolder == "" {
+		p := start()
+		var told string
+		for deadline := time.Now().Add(answerLimit); told == ""; time.Sleep(50 * time.Millisecond) {
+			var err error
+			if told, err = p.asking().eventFolder(); told == "" && time.Now().After(deadline) {
+				t.Fatalf("the daemon does not say where its log of events is (%v)", err)
+			}
+		}
+		if err := p.stop(); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if logFolder, err = filepath.Rel(data, told); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder := filepath.Join(data, logFolder)
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range fullEventLog() {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // warmUp asks for everything once and more, so that what is made once is no

@@ -204,7 +204,16 @@ func (t *trial) alive(wait time.Duration) bool {
 
 // run holds the attack, and reloads and restarts the daemon under it.
 func (t *trial) run(ctx context.Context) {
-	if !t.alive(t.pace.hold) {
+	if t.vanish {
+		// Before they are gone.
+		t.alive(vanishTime / 2)
+		t.wantStreams("before the peers vanish", func(n int) bool { return n > 0 })
+	}
+	held := t.alive(t.pace.hold)
+	if t.vanish && held {
+		t.wantStreams(fmt.Sprintf("%.0f s after the peers vanished", (t.pace.hold-vanishTime/2).Seconds()), func(n int) bool { return n == 0 })
+	}
+	if !held {
 		t.Honest, t.Yard = t.served.take(), t.yard.take()
 		return
 	}
@@ -235,6 +244,16 @@ func (t *trial) run(ctx context.Context) {
 		t.alive(300 * time.Millisecond)
 	})
 	t.served.take()
+}
+
+// wantStreams looks how many log streams there are: a reload would end them.
+func (t *trial) wantStreams(when string, right func(int) bool) {
+	var f figures
+	if err := t.asking().ask("/api/v1/system/status", &f); err != nil {
+		t.fault("%v", err)
+	} else if !right(f.Logs.Streams) {
+		t.fault("%s there are %d log streams", when, f.Logs.Streams)
+	}
 }
 
 // keepThrough counts the requests of keep-alive clients while something happens.
