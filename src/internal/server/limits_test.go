@@ -561,9 +561,9 @@ func TestPipelinedRequestsTakeTurns(t *testing.T) {
 		get(t, c)
 		before = append(before, served.Load()-start)
 	}
-	// By time slices of 10 ms each of them is served some 150 times before.
+	// By time slices of 10 ms each of them is served some 150 times before; by turns, 10 to 35 times were seen.
 	slices.Sort(before)
-	if median := before[len(before)/2]; median > 25*greedy {
+	if median := before[len(before)/2]; median > 50*greedy {
 		t.Errorf("%d of their requests were served before one of another client", median)
 	}
 }
