@@ -237,22 +237,24 @@ func OwnNamespace(link string) (bool, error) {
 	return inode != initial, nil
 }
 
-// incoming is where systemd passes mounts into the mount namespace that it has
-// made for a unit. No other namespace has this mount.
-const incoming = "/run/systemd/incoming"
-
 // OwnMounts tells from proc_pid_mountinfo(5) whether systemd has made a mount
-// namespace for the process. (Its inode would not tell: that of the initial one
-// has a fixed number from Linux 6.18 on only.)
+// namespace for the process: there it makes the root a slave of the root
+// outside (mount_namespaces(7)), which itself is nobody's. (The inode would not
+// tell: that of the initial namespace has a fixed number from Linux 6.18 on
+// only. Nor would /run/systemd/incoming: systemd 259 has it on kernels without
+// the newer calls for mounts only.)
 func OwnMounts(text string) (bool, error) {
 	own, count := false, 0
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
-		if len(fields) < 7 {
+		end := slices.Index(fields, "-")
+		if len(fields) < 7 || end < 6 {
 			return false, fmt.Errorf("a line of %d fields", len(fields))
 		}
 		count++
-		own = own || fields[4] == incoming
+		if fields[4] == "/" { // the last one is on top
+			own = slices.ContainsFunc(fields[6:end], func(field string) bool { return strings.HasPrefix(field, "master:") })
+		}
 	}
 	if count == 0 {
 		return false, errors.New("empty")

@@ -24,8 +24,7 @@ func sandboxRoot() fstest.MapFS {
 		"proc/self/ns/pid":    link("pid:[4026531836]"),
 		"proc/self/ns/user":   link("user:[4026532301]"),
 		"proc/self/ns/uts":    link("uts:[4026532300]"),
-		"proc/self/mountinfo": file("1 0 253:1 / / rw - rootfs rootfs rw\n58 1 253:1 / / ro,relatime shared:85 master:1 - erofs /dev/vda1 ro\n" +
-			"215 205 0:60 /systemd/propagate/gin-edged.service /run/systemd/incoming ro,nosuid,relatime - tmpfs tmpfs rw\n"),
+		"proc/self/mountinfo": file("1 0 253:1 / / rw - rootfs rootfs rw\n58 1 253:1 / / ro,relatime shared:85 master:1 - erofs /dev/vda1 ro\n"),
 		"proc/self/cgroup": file("0::/system.slice/gin-edged.service\n"),
 		"sys/fs/cgroup/system.slice/gin-edged.service/memory.high": file("50331648\n"),
 		"sys/fs/cgroup/system.slice/gin-edged.service/memory.max":  file("67108864\n"),
@@ -187,7 +186,7 @@ func TestParseCgroup(t *testing.T) {
 
 func FuzzSandbox(f *testing.F) {
 	root := sandboxRoot()
-	f.Add(confined, "215 205 0:60 /x /run/systemd/incoming ro - tmpfs tmpfs rw\n", "0::/a\n", "max\n", "user:[4026531837]", "seccomp x")
+	f.Add(confined, "58 1 253:1 / / ro shared:85 master:1 - erofs /dev/vda1 ro\n", "0::/a\n", "max\n", "user:[4026531837]", "seccomp x")
 	f.Add("Seccomp:2", "a b c d / f - g", "0::/..\n", "-1", "mnt:[", "")
 	f.Fuzz(func(t *testing.T, status, mounts, group, value, namespace, declared string) {
 		tree := maps.Clone(root)
