@@ -223,21 +223,31 @@ func (g *guest) gap() (func() (time.Duration, error), error) {
 		g.Run(g.t, "systemctl log-level info")
 		now := g.uptime()
 		// The mark is the time of the record, which the journal has from PID 1.
-		text, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 | grep -F '"+g.Unit+": Got notification message' | tail -n 200 | sed 's/^\\[ *\\([0-9.]*\\)\\].*(\\(.*\\))$/\\1 \\2/'")
-		var heard notes
-		for line := range strings.Lines(text) {
-			at, what, _ := strings.Cut(strings.TrimSpace(line), " ")
-			seconds, err := strconv.ParseFloat(at, 64)
-			if err != nil {
-				return 0, fmt.Errorf("the journal says %q", line)
-			}
-			heard.hear(moment(seconds), strings.ReplaceAll(what, ", ", "\n"))
+		text, _ := g.Try(g.t, "journalctl -b -q --no-pager -o short-monotonic _PID=1 | grep -F '"+g.Unit+": Got notification message' | tail -n 200 | sed 's/^\\[ *\\([0-9.]*\\)\\].* from PID [0-9]*/\\1/'")
+		heard, err := readNotes(text)
+		if err != nil {
+			return 0, err
 		}
 		if len(heard.beats) == 0 {
 			return 0, errors.New("the journal has no beat of the watchdog")
 		}
 		return heard.gap(begin, now), nil
 	}, nil
+}
+
+// readNotes reads lines of a time and a notification as PID 1 logs it: newer
+// ones write ": WATCHDOG=1", those up to 252 " (WATCHDOG=1)".
+func readNotes(text string) (*notes, error) {
+	heard := new(notes)
+	for line := range strings.Lines(text) {
+		number, what, _ := strings.Cut(strings.NewReplacer(": ", " ", " (", " ").Replace(strings.TrimSpace(line)), " ")
+		seconds, err := strconv.ParseFloat(number, 64)
+		if err != nil {
+			return nil, fmt.Errorf("the journal says %q", line)
+		}
+		heard.hear(moment(seconds), strings.ReplaceAll(strings.TrimSuffix(what, ")"), ", ", "\n"))
+	}
+	return heard, nil
 }
 
 // moment is a time of the guest's clock since its boot.
