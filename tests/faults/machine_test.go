@@ -254,7 +254,7 @@ func (m *machine) loopback(t *testing.T, path, pattern string) string {
 	t.Helper()
 	ask := "wget -q -T 10 -O - http://127.0.0.1" + path
 	if _, status := m.Try(t, "command -v wget"); status != 0 {
-		ask = `bash -c "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET ` + path + ` HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"`
+		ask = `bash -c "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET ` + path + ` HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3; cat <&3"`
 	}
 	answer, _ := m.Try(t, ask+" | grep -o '"+pattern+"'")
 	return answer
