@@ -69,6 +69,7 @@ type pace struct {
 	follow     bool          // memory to its baseline
 	reloads    int
 	restart    bool
+	pause      time.Duration // at least, before a place opens its next connection
 }
 
 const (
@@ -135,6 +136,7 @@ func (a attack) try(s subject, p pace, limits *unit) (*row, error) {
 	if a.reloads > 0 && p.native {
 		p.reloads, between = a.reloads, 10*time.Millisecond
 	}
+	a.pause = max(a.pause, p.pause)
 	t := &trial{attack: a, pace: p, between: between, subject: s, row: &row{Attack: a.name, Connections: a.connections, Sources: a.sources}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
