@@ -221,7 +221,7 @@ func (g *guest) processor() (ran, waited time.Duration) { return 0, 0 }
 func (g *guest) gap() (func() (time.Duration, error), error) {
 	const looking, looks = "hostile-beats.service", "/run/hostile-beats"
 	g.Run(g.t, "systemd-run -q -p StandardOutput=truncate:"+looks+" -u "+looking+
-		" sh -c 'while read up idle </proc/uptime; do echo $up $(systemctl show -P ActiveState -P WatchdogTimestampMonotonic "+g.Unit+"); sleep 1; done'")
+		" sh -c 'while read up idle </proc/uptime; do echo $up $(systemctl show -p ActiveState -p WatchdogTimestampMonotonic "+g.Unit+"); sleep 1; done'")
 	return func() (time.Duration, error) {
 		g.Run(g.t, "systemctl stop "+looking)
 		return longestAge(g.Run(g.t, "cat "+looks))
@@ -229,21 +229,24 @@ func (g *guest) gap() (func() (time.Duration, error), error) {
 }
 
 // longestAge reads lines of the seconds since the boot, the state of the unit and
-// the microseconds from the boot to its last beat: 233.26 active 231250000.
-// systemd waits for no beat of a unit that is not up.
+// the microseconds from the boot to its last beat, as systemctl show writes them
+// (in an order of its own). systemd waits for no beat of a unit that is not up.
 func longestAge(text string) (time.Duration, error) {
 	longest, looks := time.Duration(0), 0
 	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) != 3 {
-			return 0, fmt.Errorf("a look at the watchdog says %q", line)
+		up, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		values := map[string]string{}
+		for word := range strings.FieldsSeq(rest) {
+			key, value, _ := strings.Cut(word, "=")
+			values[key] = value
 		}
-		now, err1 := strconv.ParseFloat(fields[0], 64)
-		beat, err2 := strconv.ParseInt(fields[2], 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
+		now, err1 := strconv.ParseFloat(up, 64)
+		beat, err2 := strconv.ParseInt(values["WatchdogTimestampMonotonic"], 10, 64)
+		state := values["ActiveState"]
+		if err := errors.Join(err1, err2); err != nil || state == "" {
 			return 0, fmt.Errorf("a look at the watchdog says %q: %w", line, err)
 		}
-		if beat == 0 || fields[1] != "active" && fields[1] != "reloading" {
+		if beat == 0 || state != "active" && state != "reloading" {
 			continue
 		}
 		looks++
