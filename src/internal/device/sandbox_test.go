@@ -25,7 +25,7 @@ func sandboxRoot() fstest.MapFS {
 		"proc/self/ns/user":   link("user:[4026532301]"),
 		"proc/self/ns/uts":    link("uts:[4026532300]"),
 		"proc/self/mountinfo": file("1 0 253:1 / / rw - rootfs rootfs rw\n58 1 253:1 / / ro,relatime shared:85 master:1 - erofs /dev/vda1 ro\n"),
-		"proc/self/cgroup": file("0::/system.slice/gin-edged.service\n"),
+		"proc/self/cgroup":    file("0::/system.slice/gin-edged.service\n"),
 		"sys/fs/cgroup/system.slice/gin-edged.service/memory.high": file("50331648\n"),
 		"sys/fs/cgroup/system.slice/gin-edged.service/memory.max":  file("67108864\n"),
 		"sys/fs/cgroup/system.slice/gin-edged.service/pids.max":    file("128\n"),
