@@ -105,6 +105,24 @@ func TestRestartRefusesNothing(t *testing.T) {
 	}
 }
 
+// systemd feeds the hardware's watchdog at half its time, and not while it reads
+// its units again: a reload that takes longer is one that resets the device.
+func TestDaemonReloadLeavesTheWatchdogItsTime(t *testing.T) {
+	g := needGuest(t)
+	const manager = "busctl get-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager "
+	allowed := service.Number(t, strings.TrimPrefix(g.Run(t, manager+"RuntimeWatchdogUSec"), "t ")) / 1e6
+	if allowed < 1 || allowed > 3600 {
+		t.Fatalf("RuntimeWatchdogUSec= is %.0f s", allowed)
+	}
+	clock := "cut -d' ' -f1 /proc/uptime"
+	begin, end, _ := strings.Cut(g.Run(t, clock+"; systemctl daemon-reload; "+clock), "\n")
+	took := service.Number(t, end) - service.Number(t, begin)
+	t.Logf("systemctl daemon-reload took %.1f s of %.0f s", took, allowed)
+	if took > allowed/2 {
+		t.Errorf("systemctl daemon-reload took %.1f s, the watchdog resets after %.0f s", took, allowed)
+	}
+}
+
 // A daemon that hangs is found by the watchdog and replaced.
 func TestHang(t *testing.T) {
 	const limit = 12 // seconds of the guest's clock
