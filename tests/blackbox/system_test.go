@@ -123,6 +123,23 @@ func TestDaemonReloadLeavesTheWatchdogItsTime(t *testing.T) {
 	}
 }
 
+// The packet filter forgets connections that have ended before new ones could fill
+// its table, which is everybody's.
+func TestEndedConnectionsLeaveTheTable(t *testing.T) {
+	g := needGuest(t)
+	const connections, others = 150, 30 // below the rate that the filter lets one source have
+	count := func() float64 {
+		return service.Number(t, g.Run(t, "cat /proc/sys/net/netfilter/nf_conntrack_count"))
+	}
+	for range connections {
+		get(t, "/livez")
+	}
+	if full := count(); full < 2*others {
+		t.Fatalf("%d connections left %.0f entries", connections, full)
+	}
+	eventually(t, 30*time.Second, "ended connections to leave the table", func() bool { return count() < others })
+}
+
 // A daemon that hangs is found by the watchdog and replaced.
 func TestHang(t *testing.T) {
 	const limit = 12 // seconds of the guest's clock

@@ -16,6 +16,7 @@ GO_IMPORT = "github.com/meta-gin-edge/meta-gin-edge/src"
 SRC_URI += "\
     file://src;subdir=${BP}/src/github.com/meta-gin-edge/meta-gin-edge \
     file://gin-edge-firewall.service \
+    file://gin-edge-firewall.sysctl \
     file://gin-edge.sysusers \
     file://gin-edged.service \
 "
@@ -46,6 +47,7 @@ do_install() {
     install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edged ${D}${bindir}/gin-edged
     install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edge-firewall ${D}${sbindir}/gin-edge-firewall
     install -D -m 0644 -t ${D}${systemd_system_unitdir} ${UNPACKDIR}/gin-edge-firewall.service
+    install -D -m 0644 ${UNPACKDIR}/gin-edge-firewall.sysctl ${D}${nonarch_libdir}/sysctl.d/50-gin-edge-firewall.conf
     install -D -m 0644 ${UNPACKDIR}/gin-edged.service ${D}${systemd_system_unitdir}/${GIN_EDGE_UNIT}
     install -D -m 0644 ${UNPACKDIR}/gin-edge.sysusers ${D}${nonarch_libdir}/sysusers.d/gin-edge.conf
 }
@@ -55,7 +57,8 @@ PACKAGE_BEFORE_PN = "${PN}-units ${PN}-firewall"
 VIRTUAL-RUNTIME_gin-edge-units ?= "gin-edge-units"
 VIRTUAL-RUNTIME_gin-edge-conf ?= "gin-edge-conf"
 FILES:${PN}-units = "${systemd_system_unitdir}/${GIN_EDGE_UNIT}"
-FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service"
+FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service \
+    ${nonarch_libdir}/sysctl.d/50-gin-edge-firewall.conf"
 FILES:${PN} += "${nonarch_libdir}/sysusers.d"
 RDEPENDS:${PN}-firewall = "iptables iptables-modules"
 # systemd loads it when it starts a unit and, where it is missing, runs the unit without SystemCallFilter=,
