@@ -8,7 +8,7 @@ IMAGE_FEATURES += "allow-empty-password allow-root-login"
 IMAGE_INSTALL += "dropbear"
 
 # Before the class, which has weak values of its own.
-TEST_SUITES ?= "ping ssh gin_edge"
+TEST_SUITES ?= "ping ssh gin_edged"
 TEST_RUNQEMUPARAMS ?= "slirp snapshot nographic"
 inherit testimage
 

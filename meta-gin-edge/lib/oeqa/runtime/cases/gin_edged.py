@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: MIT
 #
-"""What a device with gin-edge promises, for testimage: TEST_SUITES:append = " gin_edge".
+"""What a device with gin-edge promises, for testimage: TEST_SUITES:append = " gin_edged".
 
 The tests run commands on the target, so the image needs a way in for testimage (an SSH server
 and, with gin-edge-firewall, a declaration that opens its port).
@@ -44,11 +44,11 @@ class GinEdgeTest(OERuntimeTestCase):
         self.assertEqual(self.show('ActiveState'), 'active')
         self.assertEqual(self.show('Type'), 'notify-reload')
 
-    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_unit_is_active'])
     def test_answers(self):
         self.assertEqual(self.get('/livez')['status'], 'ok')
 
-    @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_answers'])
     def test_version(self):
         """The binary, the package and the API name the same version."""
         version = self.get('/api/v1/device')['service']['version']
@@ -59,7 +59,7 @@ class GinEdgeTest(OERuntimeTestCase):
             versions = [line.split()[2] for line in f if line.split()[0] == 'gin-edge']
         self.assertEqual([v.split('-r')[0] for v in versions], [version])
 
-    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_unit_is_active'])
     def test_root_is_read_only(self):
         if 'read-only-rootfs' not in self.td.get('IMAGE_FEATURES', '').split():
             self.skipTest('the image does not have the feature read-only-rootfs')
@@ -67,7 +67,7 @@ class GinEdgeTest(OERuntimeTestCase):
         self.assertNotEqual(status, 0, 'the root can be written to')
         self.assertRegex(self.run_ok("awk '$2 == \"/\" { print $4 }' /proc/mounts"), r'(^|,|\n)ro(,|$)')
 
-    @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_answers'])
     def test_sandbox(self):
         """The kernel has the limits that the unit declares: systemd leaves out what it cannot enforce."""
         status = dict(line.split(':', 1) for line in
@@ -81,13 +81,13 @@ class GinEdgeTest(OERuntimeTestCase):
         self.assertEqual(self.run_ok('cat %s/memory.max' % group).strip(), self.show('MemoryMax'))
         self.assertEqual(self.get('/api/v1/system/status')['sandbox']['missing'], [])
 
-    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_unit_is_active'])
     def test_number_of_the_user(self):
         """The same in every image, or an update leaves the files on the data partition to somebody else."""
         for option in ('-u', '-g'):
             self.assertEqual(self.run_ok('id %s gin-edge' % option).strip(), self.td['GIN_EDGE_UID'])
 
-    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_unit_is_active'])
     def test_boot_ends(self):
         """No job of the boot is left, and none waited in vain, for a console that is not there for one."""
         self.target.run('systemctl is-system-running --wait')
@@ -95,7 +95,7 @@ class GinEdgeTest(OERuntimeTestCase):
         self.assertEqual(self.run_ok('journalctl -b -q --no-pager -o cat JOB_RESULT=timeout JOB_RESULT=dependency').strip(), '')
 
     @OEHasPackage(['gin-edge-journal'])
-    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_unit_is_active'])
     def test_log_is_bounded(self):
         """The journal stays below what its profile allows, however much is logged."""
         self.run_ok('for i in $(seq 200); do head -c 40000 /dev/zero | tr "\\0" x | fold -w 400; done | systemd-cat -t gin-edge-test')
@@ -106,7 +106,7 @@ class GinEdgeTest(OERuntimeTestCase):
         self.assertLess(kib, (8 + 16 + 4) * 1024, used)
 
     @OEHasPackage(['gin-edge-firewall'])
-    @OETestDepends(['gin_edge.GinEdgeTest.test_unit_is_active'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_unit_is_active'])
     def test_firewall_is_in_force(self):
         self.assertEqual(self.show('ActiveState', 'gin-edge-firewall.service'), 'active')
         for tool in ('iptables', 'ip6tables'):
@@ -115,7 +115,7 @@ class GinEdgeTest(OERuntimeTestCase):
             self.assertIn('-A INPUT -j GIN-EDGE-INPUT\n', rules + '\n')
             self.assertIn('--dport %s ' % self.port, rules)
 
-    @OETestDepends(['gin_edge.GinEdgeTest.test_answers'])
+    @OETestDepends(['gin_edged.GinEdgeTest.test_answers'])
     def test_watchdog_restarts(self):
         """A service that hangs is replaced; the journal has the reason."""
         pid = self.show('MainPID')
