@@ -121,8 +121,10 @@ func (g *guest) fillEvents(t *testing.T) {
 			}
 			sent <- errors.Join(err, ln.Close())
 		}()
-		// 10.0.2.2 is this machine, as the guest sees it.
-		g.Run(t, fmt.Sprintf("bash -c 'cat </dev/tcp/10.0.2.2/%d >%s/%s'", ln.Addr().(*net.TCPAddr).Port, folder, name))
+		// 10.0.2.2 is this machine, as the guest sees it. The image has busybox, the
+		// quick VM has not.
+		g.Run(t, fmt.Sprintf("file=%s/%s port=%d; if command -v nc >/dev/null; then nc 10.0.2.2 $port </dev/null >$file; else bash -c \"cat </dev/tcp/10.0.2.2/$port >$file\"; fi",
+			folder, name, ln.Addr().(*net.TCPAddr).Port))
 		if err := <-sent; err != nil {
 			t.Fatal(err)
 		}
