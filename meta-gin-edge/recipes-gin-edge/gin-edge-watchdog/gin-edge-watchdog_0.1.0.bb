@@ -27,4 +27,7 @@ do_install() {
 FILES:${PN} += "${systemd_system_unitdir} ${systemd_unitdir}/system.conf.d"
 # A kernel that has it built in has no such package.
 RRECOMMENDS:${PN} += "kernel-module-ramoops"
+# At daemon-reload systemd before 259.6 opens a netfilter socket for each unit. Where the module for it is missing, each
+# starts modprobe in vain, while nobody feeds the hardware's watchdog: 16 s on an emulated device, and a reset after 12.
+RRECOMMENDS:${PN} += "kernel-module-nfnetlink"
 SYSTEMD_SERVICE:${PN} = "gin-edge-reset-cause.service gin-edge-going-down.service"
