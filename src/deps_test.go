@@ -1,0 +1,69 @@
+// Package src has no code: what is here holds for the packages below it.
+package src
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/meta-gin-edge/meta-gin-edge/src/"
+
+// directions are the imports that the architecture excludes (docs/architecture.md).
+// A name that ends in "/" stands for all packages below it, one that is empty for
+// all of this module.
+var directions = []struct{ from, to, why string }{
+	{"edge", "", "types that resources outside this module are made of, too: it brings none of the service"},
+	{"internal/", "cmd/", "a command is only flags and exit status"},
+	{"internal/api", "internal/app", "the life of the process hands resources what they need, and not itself"},
+	{"internal/server", "internal/api", "the server knows connections and a handler, not what is served"},
+	{"internal/server", "internal/app", "it is a part of the process, not the other way round"},
+	{"internal/config", "internal/server", "a file of the configuration is checked without a server"},
+	{"internal/health", "", "the watchdog's way leads through it: nothing else may block there"},
+	{"internal/events", "internal/server", "the record of a crash does not need what crashed"},
+	{"internal/log", "", "everything logs"},
+	{"internal/firewall", "", "root runs it before the network: its own code alone"},
+	{"internal/app", "internal/firewall", "the service has no rights, and nothing to do with rules"},
+	{"internal/api", "internal/firewall", "the service has no rights, and nothing to do with rules"},
+	{"cmd/gin-edged", "os/exec", "the service starts no other program"},
+	{"internal/app", "os/exec", "the service starts no other program"},
+	{"internal/api", "os/exec", "the service starts no other program"},
+	{"internal/server", "os/exec", "the service starts no other program"},
+}
+
+// matches tells whether a package, named as in directions, is one of them.
+func matches(name, pattern string, ours bool) bool {
+	if pattern == "" || strings.HasSuffix(pattern, "/") {
+		return ours && strings.HasPrefix(name, pattern)
+	}
+	return name == pattern
+}
+
+func TestDirections(t *testing.T) {
+	output, err := exec.Command("go", "list", "-tags", "nomsgpack", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	used := make([]bool, len(directions))
+	for line := range strings.Lines(string(output)) {
+		words := strings.Fields(line)
+		from, _ := strings.CutPrefix(words[0], module)
+		for n, d := range directions {
+			if !matches(from, d.from, true) {
+				continue
+			}
+			used[n] = true
+			for _, imported := range words[1:] {
+				to, ours := strings.CutPrefix(imported, module)
+				if matches(to, d.to, ours) {
+					t.Errorf("%s imports %s: %s", from, to, d.why)
+				}
+			}
+		}
+	}
+	for n, d := range directions {
+		if !used[n] {
+			t.Errorf("there is no package %s: mend the row", d.from)
+		}
+	}
+}
