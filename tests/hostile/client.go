@@ -2,7 +2,6 @@ package hostile
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,17 +18,14 @@ import (
 
 // place is where a client comes from and where it goes to.
 type place struct {
-	from     netip.Addr    // zero: whatever the kernel takes
-	service  string        // address and port
-	patience time.Duration // how long an honest client waits; zero: answerLimit
+	from    netip.Addr // zero: whatever the kernel takes
+	service string     // address and port
 }
-
-func (p place) waits() time.Duration { return cmp.Or(p.patience, answerLimit) }
 
 // dial opens a connection. With a small window, what the other side sends stays
 // with it when nobody reads.
 func (p place) dial(ctx context.Context, small bool) (*net.TCPConn, error) {
-	d := net.Dialer{Timeout: p.waits(), KeepAlive: -1}
+	d := net.Dialer{Timeout: answerLimit, KeepAlive: -1}
 	if p.from.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: p.from.AsSlice()}
 	}
@@ -55,7 +51,7 @@ func (p place) dial(ctx context.Context, small bool) (*net.TCPConn, error) {
 const (
 	ipv6Freebind = 78 // linux/in6.h
 
-	// answerLimit is how long an honest client waits, unless its place says more.
+	// answerLimit is how long an honest client waits.
 	answerLimit = 5 * time.Second
 	// restartLimit is how long one waits that knows of a restart.
 	restartLimit = 30 * time.Second
@@ -63,7 +59,7 @@ const (
 
 // client is an http.Client of that place.
 func (p place) client(keepAlive bool) *http.Client {
-	return &http.Client{Timeout: p.waits(), Transport: &http.Transport{
+	return &http.Client{Timeout: answerLimit, Transport: &http.Transport{
 		DisableKeepAlives: !keepAlive, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conn, err := p.dial(ctx, false)

@@ -46,7 +46,7 @@ func serve(t *testing.T, answers ...string) place {
 			return
 		}
 	}()
-	return place{from: netip.MustParseAddr("127.0.0.9"), service: ln.Addr().String()}
+	return place{netip.MustParseAddr("127.0.0.9"), ln.Addr().String()}
 }
 
 func TestLossyClients(t *testing.T) {

@@ -82,11 +82,11 @@ func (p *process) attacker(number int, a attack) place {
 	if a.v6 {
 		to = serviceAddress6
 	}
-	return place{from: attackerAddress(number, a.v6, a.vanish), service: net.JoinHostPort(to.String(), p.port)}
+	return place{attackerAddress(number, a.v6, a.vanish), net.JoinHostPort(to.String(), p.port)}
 }
 
 func (p *process) at(from netip.Addr) place {
-	return place{from: from, service: net.JoinHostPort(serviceAddress.String(), p.port)}
+	return place{from, net.JoinHostPort(serviceAddress.String(), p.port)}
 }
 
 func (p *process) honest() place  { return p.at(honestAddress) }

@@ -144,7 +144,7 @@ func (a attack) try(s subject, p pace, limits *unit) (*row, error) {
 	defer cancel()
 	background.Go(func() { t.watchLag(ctx) })
 	honest(ctx, s.honest(), &t.served, &background)
-	honest(ctx, place{from: honestAddress, service: yardstick}, &t.yard, &background)
+	honest(ctx, place{honestAddress, yardstick}, &t.yard, &background)
 	time.Sleep(p.calm)
 	t.Calm = t.served.take()
 	t.yard.take()
