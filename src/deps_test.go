@@ -3,6 +3,7 @@ package src
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,12 +24,6 @@ var directions = []struct{ from, to, why string }{
 	{"internal/events", "internal/server", "the record of a crash does not need what crashed"},
 	{"internal/log", "", "everything logs"},
 	{"internal/firewall", "", "root runs it before the network: its own code alone"},
-	{"internal/app", "internal/firewall", "the service has no rights, and nothing to do with rules"},
-	{"internal/api", "internal/firewall", "the service has no rights, and nothing to do with rules"},
-	{"cmd/gin-edged", "os/exec", "the service starts no other program"},
-	{"internal/app", "os/exec", "the service starts no other program"},
-	{"internal/api", "os/exec", "the service starts no other program"},
-	{"internal/server", "os/exec", "the service starts no other program"},
 }
 
 // matches tells whether a package, named as in directions, is one of them.
@@ -39,13 +34,19 @@ func matches(name, pattern string, ours bool) bool {
 	return name == pattern
 }
 
-func TestDirections(t *testing.T) {
-	output, err := exec.Command("go", "list", "-tags", "nomsgpack", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").Output()
+// list is what go list says.
+func list(t *testing.T, args ...string) string {
+	t.Helper()
+	output, err := exec.Command("go", append([]string{"list", "-tags", "nomsgpack"}, args...)...).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
+	return string(output)
+}
+
+func TestDirections(t *testing.T) {
 	used := make([]bool, len(directions))
-	for line := range strings.Lines(string(output)) {
+	for line := range strings.Lines(list(t, "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...")) {
 		words := strings.Fields(line)
 		from, _ := strings.CutPrefix(words[0], module)
 		for n, d := range directions {
@@ -64,6 +65,22 @@ func TestDirections(t *testing.T) {
 	for n, d := range directions {
 		if !used[n] {
 			t.Errorf("there is no package %s: mend the row", d.from)
+		}
+	}
+}
+
+// What is not linked into the service, by whatever way.
+func TestServiceIsWithout(t *testing.T) {
+	linked := strings.Fields(list(t, "-deps", "./cmd/gin-edged"))
+	if !slices.Contains(linked, module+"internal/app") {
+		t.Fatalf("%d packages, and not the service's own", len(linked))
+	}
+	for unwanted, why := range map[string]string{
+		"os/exec":                    "the service starts no other program",
+		module + "internal/firewall": "the service has no rights, and nothing to do with rules",
+	} {
+		if slices.Contains(linked, unwanted) {
+			t.Errorf("gin-edged links %s: %s", unwanted, why)
 		}
 	}
 }
