@@ -32,5 +32,5 @@ use_go() {
 # linker's work here.
 build_commands() {
     (cd "$1" && CGO_ENABLED=0 GOOS=linux GOARCH=$2 go build -tags nomsgpack -trimpath -buildvcs=false \
-        -buildmode=pie -ldflags "-s -w -bindnow -X main.version=${4:-devel}" -o "$3/" ./cmd/...)
+        -buildmode=pie -ldflags "-s -w -bindnow -X github.com/meta-gin-edge/meta-gin-edge/src/edged.version=${4:-devel}" -o "$3/" ./cmd/...)
 }

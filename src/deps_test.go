@@ -15,14 +15,22 @@ const module = "github.com/meta-gin-edge/meta-gin-edge/src/"
 // all of this module.
 var directions = []struct{ from, to, why string }{
 	{"edge", "", "types that resources outside this module are made of, too: it brings none of the service"},
+	{"edge/keys", "internal/", "keys are made without a service"},
+	{"edge/web", "internal/api", "handlers of products use it, and are handed to the API"},
+	{"edge/web", "internal/server", "what a handler answers does not depend on its connection"},
+	{"internal/", "edged", "the command is made of the parts, not the other way round"},
 	{"internal/", "cmd/", "a command is only flags and exit status"},
 	{"internal/api", "internal/app", "the life of the process hands resources what they need, and not itself"},
 	{"internal/server", "internal/api", "the server knows connections and a handler, not what is served"},
 	{"internal/server", "internal/app", "it is a part of the process, not the other way round"},
-	{"internal/config", "internal/server", "a file of the configuration is checked without a server"},
+	{"internal/config", "internal/server", "it knows files; a table belongs to its owner"},
+	{"internal/config", "internal/api", "it knows files; a table belongs to its owner"},
+	{"internal/server", "internal/config", "it is given its settings, wherever they come from"},
+	{"internal/extension", "internal/api", "it hands rows up, as it hands up checks and tables"},
+	{"internal/extension", "internal/server", "what a product adds does not see connections"},
 	{"internal/health", "", "the watchdog's way leads through it: nothing else may block there"},
 	{"internal/events", "internal/server", "the record of a crash does not need what crashed"},
-	{"internal/log", "", "everything logs"},
+	{"internal/log", "internal/", "everything logs"},
 	{"internal/firewall", "", "root runs it before the network: its own code alone"},
 }
 

@@ -53,7 +53,7 @@ func Build(root, folder string) (string, error) {
 	}
 	binary := filepath.Join(folder, "gin-edged")
 	build := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath",
-		"-ldflags", "-X main.version="+version, "-o", binary, "./cmd/gin-edged")
+		"-ldflags", "-X github.com/meta-gin-edge/meta-gin-edge/src/edged.version="+version, "-o", binary, "./cmd/gin-edged")
 	build.Dir = filepath.Join(root, "src")
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, output)

@@ -31,7 +31,7 @@ GO_INSTALL = "${GO_IMPORT}/cmd/gin-edged ${GO_IMPORT}/cmd/gin-edge-firewall"
 # msgpack alone would double the binary. As GOFLAGS the tag holds for update_modules, too.
 export GOFLAGS = "-tags=nomsgpack"
 GOBUILDFLAGS:append = " -buildvcs=false"
-GO_EXTRA_LDFLAGS = "-X main.version=${PV}"
+GO_EXTRA_LDFLAGS = "-X ${GO_IMPORT}/edged.version=${PV}"
 # One binary: for most architectures the class would link to the shared Go runtime, and put its folder into the
 # binary as a search path for libraries.
 GO_LINKSHARED = ""

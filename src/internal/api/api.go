@@ -1,22 +1,21 @@
 // Package api is the HTTP interface: routes, their handlers and what every
-// request goes through. Its contract is api/openapi.json.
+// request goes through. Its contract is openapi/openapi.json.
 package api
 
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
@@ -28,7 +27,8 @@ type Process struct {
 	Log      *log.Log
 	Health   *health.Registry
 	Device   *device.Reader
-	Version  string
+	Product  edge.Product
+	Document []byte        // see Document
 	Requests atomic.Uint64 // without the requests of the watchdog
 
 	Uptime      func() time.Duration // of the process, by the monotonic clock
@@ -54,6 +54,8 @@ func (p *Process) missing() string {
 		return "Health"
 	case p.Device == nil:
 		return "Device"
+	case p.Document == nil:
+		return "Document"
 	case p.Uptime == nil:
 		return "Uptime"
 	case p.Connections == nil:
@@ -111,11 +113,11 @@ func init() {
 func routes(p *Process, settings Settings) []edge.Route {
 	return slices.Concat(
 		healthResource{p.Health}.routes(),
-		deviceResource{p.Log, p.Device, p.Version}.routes(),
+		deviceResource{p.Log, p.Device, p.Product}.routes(),
 		systemResource{p, settings}.routes(),
 		eventsResource{p.Events}.routes(),
 		logsResource{p.Log, &p.streams, p.Public, streamLife}.routes(),
-		openAPIResource{}.routes(),
+		openAPIResource{p.Document}.routes(),
 	)
 }
 
@@ -138,22 +140,13 @@ func New(process *Process, settings Settings) *gin.Engine {
 	}
 	engine.Use(a.identify, a.recover, newHosts(process.Device, settings.Hosts).check)
 	engine.NoRoute(noBody, func(c *gin.Context) {
-		answerProblem(c, http.StatusNotFound, "no such resource")
+		web.Problem(c, http.StatusNotFound, "no such resource")
 	})
 	engine.NoMethod(noBody, func(c *gin.Context) {
-		answerProblem(c, http.StatusMethodNotAllowed, "the resource does not have this method; see Allow")
+		web.Problem(c, http.StatusMethodNotAllowed, "the resource does not have this method; see Allow")
 	})
 	if err := a.serve(engine, slices.Concat(routes(process, settings), settings.Routes)); err != nil {
 		panic("api: " + err.Error())
 	}
 	return engine
-}
-
-// answerProblem ends the request with an error body.
-func answerProblem(c *gin.Context, status int, detail string) {
-	body := problem.New(status, detail, c.Request.URL.EscapedPath(), identityOf(c).RequestID).JSON()
-	c.Abort()
-	// Known before the end of the handler, so that a flushed answer is whole.
-	c.Header("Content-Length", strconv.Itoa(len(body)))
-	c.Data(status, problem.ContentType, body)
 }

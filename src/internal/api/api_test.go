@@ -22,7 +22,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/sirupsen/logrus"
 
-	spec "github.com/meta-gin-edge/meta-gin-edge/src/api"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
@@ -34,15 +34,20 @@ import (
 )
 
 func newProcess(t testing.TB) *Process {
+	document, err := Document("gin-edged", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	reader, _ := device.NewReader(os.DirFS("/"))
 	logs := log.NewText(io.Discard)
 	t.Cleanup(func() { _ = logs.Close(context.Background()) })
 	return &Process{
-		Log:     logs,
-		Health:  &health.Registry{},
-		Device:  reader,
-		Version: "1.2.3",
-		Uptime:  func() time.Duration { return time.Hour },
+		Log:      logs,
+		Health:   &health.Registry{},
+		Device:   reader,
+		Product:  edge.Product{Name: "gin-edged", Version: "1.2.3"},
+		Document: document,
+		Uptime:   func() time.Duration { return time.Hour },
 		Connections: func() server.Stats {
 			return server.Stats{Active: 1, Limit: 2, Refused: 3, PerSource: 4, Rejected: 5, Slow: 6, Sources: 7, Memory: 8, Budget: 9}
 		},
@@ -442,7 +447,9 @@ func TestOpenAPINamesEveryRoute(t *testing.T) {
 		OpenAPI string
 		Paths   map[string]map[string]any
 	}
-	if err := json.Unmarshal(spec.OpenAPI, &doc); err != nil {
+	h := New(newProcess(t), Settings{})
+	served := do(h, "GET", "/openapi.json", nil).Body.Bytes()
+	if err := json.Unmarshal(served, &doc); err != nil {
 		t.Fatal(err)
 	}
 	var documented, routed []string
@@ -451,7 +458,6 @@ func TestOpenAPINamesEveryRoute(t *testing.T) {
 			documented = append(documented, strings.ToUpper(method)+" "+path)
 		}
 	}
-	h := New(newProcess(t), Settings{})
 	for _, r := range h.Routes() {
 		routed = append(routed, r.Method+" "+r.Path)
 	}
@@ -460,8 +466,8 @@ func TestOpenAPINamesEveryRoute(t *testing.T) {
 	if !slices.Equal(documented, routed) {
 		t.Errorf("documented %v\nrouted     %v", documented, routed)
 	}
-	if w := do(h, "GET", "/openapi.json", nil); !bytes.Equal(w.Body.Bytes(), spec.OpenAPI) || !strings.HasPrefix(doc.OpenAPI, "3.") {
-		t.Error("the served document differs")
+	if !strings.HasPrefix(doc.OpenAPI, "3.") {
+		t.Errorf("it is of version %q", doc.OpenAPI)
 	}
 }
 

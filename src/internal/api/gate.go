@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 )
 
@@ -106,6 +107,6 @@ func (g *gate) limit(handler gin.HandlerFunc) gin.HandlerFunc {
 			status, detail = http.StatusServiceUnavailable, fmt.Sprintf("%d such answers are on their way", costlyAnswers)
 		}
 		c.Header("Retry-After", strconv.Itoa(int(costlyRetry.Seconds())))
-		answerProblem(c, status, detail)
+		web.Problem(c, status, detail)
 	}
 }

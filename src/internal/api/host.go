@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 )
 
@@ -39,13 +40,13 @@ func (h *hosts) check(c *gin.Context) {
 	if !h.known(r.Host) {
 		noBody(c) // nobody waits for that of a request that is refused
 		// Of the request, not of the connection: another name may come next.
-		answerProblem(c, http.StatusMisdirectedRequest,
+		web.Problem(c, http.StatusMisdirectedRequest,
 			fmt.Sprintf("%s is not a name of this device; add it to access.hosts of the configuration, or use an address", short(r.Host)))
 		return
 	}
 	if err := h.foreign(r); err != nil {
 		noBody(c)
-		answerProblem(c, http.StatusForbidden, err.Error())
+		web.Problem(c, http.StatusForbidden, err.Error())
 	}
 }
 

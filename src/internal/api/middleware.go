@@ -1,28 +1,28 @@
 package api
 
 import (
-	"errors"
-	"io"
+	"cmp"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/sirupsen/logrus"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/trace"
 )
 
 const (
-	headerRequestID   = "X-Request-Id"
 	headerTraceparent = "Traceparent"
 
 	identityKey = "gin-edge/identity"
 
-	lingerTimeout = time.Second
+	bodyRetry = time.Second
 
 	fieldStack = "stack" // of a log record; not shown by the API
 )
@@ -44,7 +44,7 @@ func identityOf(c *gin.Context) *identity {
 // the request, counts the request, and logs it when it has ended.
 func (a *api) identify(c *gin.Context) {
 	begin := time.Now()
-	id := &identity{RequestID: single(c.Request.Header, headerRequestID)}
+	id := &identity{RequestID: single(c.Request.Header, web.RequestID)}
 	if !trace.ValidRequestID(id.RequestID) {
 		id.RequestID = trace.NewRequestID()
 	}
@@ -56,7 +56,7 @@ func (a *api) identify(c *gin.Context) {
 	}
 	c.Set(identityKey, id)
 	header := c.Writer.Header()
-	header.Set(headerRequestID, id.RequestID)
+	header.Set(web.RequestID, id.RequestID)
 	header.Set(headerTraceparent, id.Trace.String())
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -124,7 +124,7 @@ func (a *api) recover(c *gin.Context) {
 			// the rest is missing.
 			panic(http.ErrAbortHandler)
 		}
-		answerProblem(c, http.StatusInternalServerError, "the request failed by an error of the service; its log has the request_id")
+		web.Problem(c, http.StatusInternalServerError, "the request failed by an error of the service; its log has the request_id")
 	}()
 	c.Next()
 }
@@ -154,48 +154,21 @@ func (a *api) body(row edge.Route) gin.HandlerFunc {
 		if row.Body == 0 {
 			noBody(c)
 			if r.ContentLength > a.maxBodyBytes {
-				tooLarge(c)
+				web.TooLarge(c)
 			}
 			return
 		}
 		if r.ContentLength > limit {
-			tooLarge(c)
+			web.TooLarge(c)
 			return
 		}
-		r.Body = &limitedBody{ReadCloser: http.MaxBytesReader(nil, r.Body, limit), whole: r.Body}
-	}
-}
-
-// limitedBody reads up to the limit of its route.
-type limitedBody struct {
-	io.ReadCloser
-	whole io.Reader
-}
-
-// badBody answers for a body that could not be read to its end.
-func badBody(c *gin.Context, err error) {
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		tooLarge(c)
-		return
-	}
-	// The rest of the body cannot be told from the next request.
-	c.Header("Connection", "close")
-	answerProblem(c, http.StatusBadRequest, "the body could not be read: it is malformed, or did not arrive within server.read_timeout")
-}
-
-// tooLarge answers first and then reads what the client still sends, for a
-// bounded time: closing with unread data resets the connection, and the client
-// would see the reset instead of the answer (RFC 9112, section 9.6).
-func tooLarge(c *gin.Context) {
-	c.Header("Connection", "close")
-	answerProblem(c, http.StatusRequestEntityTooLarge, "the body is larger than this resource takes, or than server.max_body_bytes")
-	c.Writer.Flush()
-	if http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
-		var rest io.Reader = c.Request.Body
-		if limited, ok := rest.(*limitedBody); ok {
-			rest = limited.whole
+		// All that it may become: whoever has sent the header may send the rest.
+		if n := r.ContentLength; !server.Charge(r.Context(), cmp.Or(max(n, 0), limit)) {
+			c.Header("Connection", "close")
+			c.Header("Retry-After", strconv.Itoa(int(bodyRetry.Seconds())))
+			web.Problem(c, http.StatusServiceUnavailable, "there is no memory for this body now; come again")
+			return
 		}
-		_, _ = io.Copy(io.Discard, rest)
+		web.LimitBody(r, limit)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 )
 
 // readers read the value of a parameter each; a parameter without one is unknown.
@@ -53,7 +55,7 @@ func short(s string) string {
 func noQuery(c *gin.Context) bool {
 	err := readQuery(c.Request.URL.RawQuery, nil)
 	if err != nil {
-		answerProblem(c, http.StatusBadRequest, err.Error())
+		web.Problem(c, http.StatusBadRequest, err.Error())
 	}
 	return err == nil
 }

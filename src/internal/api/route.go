@@ -4,12 +4,41 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 )
+
+// Check holds the rows of a product to the rules, beside the API's own.
+func Check(rows []edge.Route) error {
+	all := slices.Concat(routes(&Process{}, Settings{}), rows)
+	if err := CheckRoutes(all); err != nil {
+		return err
+	}
+	engine := gin.New()
+	for _, row := range all {
+		if err := try(engine, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// try registers a row where nobody asks. Gin panics when two paths cannot be told
+// apart.
+func try(engine *gin.Engine, row edge.Route) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("route %s %s: %v", row.Method, row.Path, cause)
+		}
+	}()
+	engine.Handle(row.Method, row.Path, row.Handle)
+	return nil
+}
 
 // CheckRoutes finds rows that must not be served: what they leave out would be
 // an open door. The error names the row.
@@ -27,9 +56,8 @@ func CheckRoutes(rows []edge.Route) error {
 			err = errors.New("the path does not begin with /")
 		case row.Role == 0:
 			err = errors.New("it does not say who may call it: set Role")
-		case row.Role != edge.Anyone:
-			// Nothing can tell roles apart yet. Open would be wrong, closed useless.
-			err = fmt.Errorf("role %v: the service does not know users yet", row.Role)
+		case row.Role < edge.Anyone || row.Role > edge.Metrics:
+			err = errors.New("the role is unknown")
 		case row.Body < 0:
 			err = errors.New("the body limit is negative")
 		case row.Cost < edge.Small || row.Cost > edge.Endless:
@@ -37,7 +65,7 @@ func CheckRoutes(rows []edge.Route) error {
 		case row.Handle == nil:
 			err = errors.New("it has no handler")
 		case seen[operation]:
-			err = errors.New("it is there twice")
+			err = errors.New("it is there twice: the service has it, or two of its extensions")
 		}
 		if err != nil {
 			return fmt.Errorf("route %s: %w", operation, err)
@@ -47,6 +75,14 @@ func CheckRoutes(rows []edge.Route) error {
 	return nil
 }
 
+// closed answers in the place of a row that asks for a role. Nothing can tell
+// roles apart yet, and open would be wrong.
+func closed(role edge.Role) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		web.Problem(c, http.StatusForbidden, fmt.Sprintf("this is for the role %v, and the service does not know users yet: nobody has it", role))
+	}
+}
+
 // serve registers the rows.
 func (a *api) serve(engine *gin.Engine, rows []edge.Route) error {
 	if err := CheckRoutes(rows); err != nil {
@@ -54,7 +90,9 @@ func (a *api) serve(engine *gin.Engine, rows []edge.Route) error {
 	}
 	for _, row := range rows {
 		chain := []gin.HandlerFunc{a.body(row), row.Handle}
-		if row.Cost == edge.Large {
+		if row.Role != edge.Anyone {
+			chain = []gin.HandlerFunc{noBody, closed(row.Role)}
+		} else if row.Cost == edge.Large {
 			chain[1] = a.answers.limit(row.Handle)
 		}
 		engine.Handle(row.Method, row.Path, chain...)

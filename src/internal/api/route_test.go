@@ -15,8 +15,9 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	spec "github.com/meta-gin-edge/meta-gin-edge/src/api"
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
+	"github.com/meta-gin-edge/meta-gin-edge/src/openapi"
 )
 
 // withBody is the API with one more route, which reads a body.
@@ -26,7 +27,7 @@ func withBody(process *Process, settings Settings, limit int64) *gin.Engine {
 		Handle: func(c *gin.Context) {
 			n, err := io.Copy(io.Discard, c.Request.Body)
 			if err != nil {
-				badBody(c, err)
+				web.BadBody(c, err)
 				return
 			}
 			c.String(http.StatusOK, "%d", n)
@@ -42,7 +43,7 @@ func TestRowsThatDoNotStart(t *testing.T) {
 	}
 	for want, change := range map[string]func(*edge.Route){
 		"does not say who may call it": func(r *edge.Route) { r.Role = 0 },
-		"does not know users yet":      func(r *edge.Route) { r.Role = edge.Owner },
+		"the role is unknown":          func(r *edge.Route) { r.Role = edge.Metrics + 1 },
 		"no handler":                   func(r *edge.Route) { r.Handle = nil },
 		"HEAD comes with GET":          func(r *edge.Route) { r.Method = "HEAD" },
 		"not in capitals":              func(r *edge.Route) { r.Method = "get" },
@@ -61,33 +62,37 @@ func TestRowsThatDoNotStart(t *testing.T) {
 	}
 }
 
-// The rows and the document name the same operations, GET with its HEAD, and a
+// The rows and the document name the same operations, with the same roles, and a
 // row takes a body exactly where the document has one.
 func TestRowsAreTheDocument(t *testing.T) {
 	var doc struct {
 		Paths map[string]map[string]struct {
 			RequestBody json.RawMessage
+			Role        string `json:"x-role"`
 		}
 	}
-	if err := json.Unmarshal(spec.OpenAPI, &doc); err != nil {
+	if err := json.Unmarshal(openapi.Base, &doc); err != nil {
 		t.Fatal(err)
 	}
-	documented, rows := map[string]bool{}, map[string]bool{}
+	type row struct {
+		body bool
+		role string
+	}
+	documented, rows := map[string]row{}, map[string]row{}
 	for path, methods := range doc.Paths {
 		for method, operation := range methods {
-			if method != "head" {
-				documented[strings.ToUpper(method)+" "+path] = operation.RequestBody != nil
-			} else if _, ok := methods["get"]; !ok {
-				t.Errorf("the document has HEAD %s without GET", path)
+			if method == "head" {
+				t.Errorf("the document has HEAD %s, which is derived from GET", path)
 			}
+			documented[strings.ToUpper(method)+" "+path] = row{operation.RequestBody != nil, operation.Role}
 		}
 	}
-	for _, row := range routes(newProcess(t), Settings{}) {
-		rows[row.Method+" "+row.Path] = row.Body > 0
+	for _, r := range routes(newProcess(t), Settings{}) {
+		rows[r.Method+" "+r.Path] = row{r.Body > 0, r.Role.String()}
 	}
-	for operation, body := range documented {
-		if has, ok := rows[operation]; !ok || has != body {
-			t.Errorf("%s: documented (body: %t), no row like that", operation, body)
+	for operation, want := range documented {
+		if has, ok := rows[operation]; !ok || has != want {
+			t.Errorf("%s: documented as %+v, no row like that", operation, want)
 		}
 	}
 	for operation := range rows {
@@ -164,5 +169,33 @@ func TestRoleAndCostNames(t *testing.T) {
 	want := strings.Fields("unknown unset Anyone Unclaimed Viewer Operator Owner Metrics unknown unknown Small Large Endless unknown")
 	if !slices.Equal(names, want) {
 		t.Errorf("names %q, want %q", names, want)
+	}
+}
+
+// Nobody has a role yet: what asks for one is closed, to its handler's surprise.
+func TestRoutesWithRolesAreClosed(t *testing.T) {
+	for role := edge.Anyone + 1; role <= edge.Metrics; role++ {
+		h := New(newProcess(t), Settings{Routes: []edge.Route{{
+			Method: http.MethodPost, Path: "/act", Role: role, Body: 10,
+			Handle: func(*gin.Context) { t.Errorf("%v: called", role) },
+		}}})
+		wantProblem(t, do(h, "POST", "/act", strings.NewReader("{}")), http.StatusForbidden, "/act")
+	}
+}
+
+func TestPathsThatCannotBeToldApart(t *testing.T) {
+	row := func(path string) edge.Route {
+		return edge.Route{Method: "GET", Path: path, Role: edge.Anyone, Handle: func(*gin.Context) {}}
+	}
+	for want, rows := range map[string][]edge.Route{
+		"route GET /livez: it is there twice: the service has it, or two of its extensions": {row("/livez")},
+		"route GET /a/:other: ':other' in new path":                                         {row("/a/:one"), row("/a/:other")},
+	} {
+		if err := Check(rows); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	if err := Check([]edge.Route{row("/a/:one"), row("/a/b")}); err != nil {
+		t.Error(err)
 	}
 }

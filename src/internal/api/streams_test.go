@@ -12,7 +12,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
@@ -26,7 +25,7 @@ func behindServer(t *testing.T, p *Process, h http.Handler) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Swap(server.NewGeneration(1, config.Default(), h), change)
+	s.Swap(server.NewGeneration(1, server.DefaultSettings(), h), change)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,7 @@ import (
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/api"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/extension"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
@@ -48,12 +48,12 @@ const (
 
 // Options are what a process is started with.
 type Options struct {
-	Layers  []config.Layer
-	Version string
-	Log     *log.Log
-	Root    fs.FS          // the device; os.DirFS("/") but in tests
-	Hangup  chan os.Signal // each value asks for a reload
-	Routes  []edge.Route   // beside those of the API itself
+	Layers     []config.Layer
+	Product    edge.Product
+	Extensions []edge.Extension
+	Log        *log.Log
+	Root       fs.FS          // the device; os.DirFS("/") but in tests
+	Hangup     chan os.Signal // each value asks for a reload
 }
 
 // App is one run of the service.
@@ -66,6 +66,10 @@ type App struct {
 	failures chan error // of accept loops
 	record   *recorder
 	crowd    *crowd
+	tables   []config.Table
+	added    *extension.Set
+
+	endExtensions func(context.Context) error // nil before they run
 
 	loaded    atomic.Pointer[config.Config] // in force
 	keeping   chan struct{}                 // holds a value while copies of layers are written
@@ -86,16 +90,30 @@ const (
 // Run serves until ctx ends and then drains. It returns nil after a drain, and
 // an error of one line when the start failed or the service broke.
 func Run(ctx context.Context, options Options) error {
-	return newApp(options).run(ctx)
+	a, err := newApp(options)
+	if err != nil {
+		return err
+	}
+	return a.run(ctx)
 }
 
-func newApp(options Options) *App {
+func newApp(options Options) (*App, error) {
+	added, tables, err := check(options.Extensions)
+	if err != nil {
+		return nil, err
+	}
+	document, err := api.Document(options.Product.Name, added.Routes())
+	if err != nil {
+		return nil, err
+	}
 	started := time.Now()
 	a := &App{
 		Options:  options,
 		health:   &health.Registry{},
 		failures: make(chan error, 1),
 		keeping:  make(chan struct{}, 1),
+		tables:   tables,
+		added:    added,
 	}
 	a.phase.Store(starting)
 	reader, err := device.NewReader(a.Root)
@@ -108,13 +126,14 @@ func newApp(options Options) *App {
 		default: // one is enough to stop
 		}
 	})
-	a.record = newRecorder(a.Log.Logger, reader, config.Labels(a.Layers))
+	a.record = newRecorder(a.Log.Logger, reader, a.tables, config.Labels(a.Layers))
 	a.crowd = &crowd{log: a.Log.Logger, events: a.record.events}
 	a.process = &api.Process{
 		Log:         a.Log,
 		Health:      a.health,
 		Device:      reader,
-		Version:     a.Version,
+		Product:     a.Product,
+		Document:    document,
 		Uptime:      func() time.Duration { return time.Since(started) },
 		Connections: a.server.Stats,
 		Watchdog:    func() sd.WatchdogStats { return a.watchdog.Stats() },
@@ -139,7 +158,7 @@ func newApp(options Options) *App {
 	})
 	a.health.Ready("data", a.record.ready)
 	a.health.Ready("config", a.configReady)
-	return a
+	return a, nil
 }
 
 // warnOfSandbox tells of limits that the unit declares and nobody enforces:
@@ -155,9 +174,6 @@ func (a *App) warnOfSandbox() {
 }
 
 func (a *App) run(ctx context.Context) error {
-	if err := api.CheckRoutes(a.Routes); err != nil {
-		return err
-	}
 	unlock, err := lockRuntime(os.Getenv("RUNTIME_DIRECTORY"))
 	if err != nil {
 		return err
@@ -169,6 +185,7 @@ func (a *App) run(ctx context.Context) error {
 	}
 	if err := a.start(ctx); err != nil {
 		a.server.Close()
+		a.stopExtensions()
 		if errors.Is(err, errStopped) {
 			return nil
 		}
@@ -205,7 +222,7 @@ var errStopped = errors.New("asked to stop while starting")
 
 // start brings the first generation into force and waits until it has answered.
 func (a *App) start(ctx context.Context) error {
-	cfg, err := config.LoadStart(ctx, a.Layers)
+	cfg, err := config.LoadStart(ctx, a.tables, a.Layers)
 	if ctx.Err() != nil {
 		return errStopped
 	}
@@ -214,6 +231,10 @@ func (a *App) start(ctx context.Context) error {
 		return err
 	}
 	a.record.expect(cfg)
+	commit, err := a.added.Change(cfg)
+	if err != nil {
+		return err
+	}
 	listeners, others, err := sd.Sockets(socketName)
 	if err != nil {
 		return err
@@ -222,16 +243,22 @@ func (a *App) start(ctx context.Context) error {
 		a.Log.Warnf("systemd passed sockets that are not used: %s; only those with FileDescriptorName=%s are", strings.Join(others, ", "), socketName)
 	}
 	a.activated = len(listeners) > 0
-	if source := cfg.Origin("server.listen"); a.activated && source != "" && !slices.Equal(cfg.Server.Listen, config.Default().Server.Listen) {
+	settings := config.Of[*server.Settings](cfg)
+	if source := cfg.Origin("server.listen"); a.activated && source != "" && !settings.HasDefaultListen() {
 		a.Log.Warnf("server.listen of %s has no effect: systemd passes the sockets; change ListenStream= of gin-edged-http.socket", source)
 	}
 	var change *server.Change
 	if a.activated {
 		change, err = a.server.Adopt(listeners)
 	} else {
-		change, err = a.server.Open(cfg.Server.Listen, listenSource(cfg))
+		change, err = a.server.Open(settings.Listen, listenSource(cfg))
 	}
 	if err != nil {
+		return err
+	}
+	commit()
+	if err := a.startExtensions(ctx); err != nil {
+		change.Abort()
 		return err
 	}
 	a.server.Swap(a.build(1, cfg), change)
@@ -252,17 +279,18 @@ func (a *App) start(ctx context.Context) error {
 func (a *App) announce() {
 	a.phase.Store(serving)
 	a.log(sd.Ready(a.statusLine()))
-	a.Log.WithField("version", a.Version).Info(a.statusLine())
-	a.record.started(a.Version)
+	a.Log.WithField("version", a.Product.Version).Info(a.statusLine())
+	a.record.started(a.Product.Version)
 }
 
 // build makes a generation and applies what it changes in the process.
 func (a *App) build(number uint64, cfg *config.Config) *server.Generation {
+	inForce := config.Of[*server.Settings](cfg)
 	settings := api.Settings{
 		Number:       number,
-		MaxBodyBytes: int64(cfg.Server.MaxBodyBytes),
-		Routes:       a.Routes,
-		Hosts:        cfg.Access.Hosts,
+		MaxBodyBytes: int64(inForce.MaxBodyBytes),
+		Routes:       a.added.Routes(),
+		Hosts:        config.Of[*api.Access](cfg).Hosts,
 	}
 	for _, source := range cfg.Sources {
 		settings.Sources = append(settings.Sources, a.record.public(source))
@@ -275,11 +303,11 @@ func (a *App) build(number uint64, cfg *config.Config) *server.Generation {
 	}
 	handler := api.New(a.process, settings)
 	a.setLevel(cfg)
-	return server.NewGeneration(number, cfg, handler)
+	return server.NewGeneration(number, inForce, handler)
 }
 
 func (a *App) setLevel(cfg *config.Config) {
-	level, err := logrus.ParseLevel(cfg.Log.Level)
+	level, err := logrus.ParseLevel(config.Of[*log.Settings](cfg).Level)
 	if err != nil {
 		panic(err) // config allows names that logrus knows
 	}
@@ -396,7 +424,12 @@ func (a *App) doReload(ctx context.Context) {
 }
 
 func (a *App) reloadConfig(ctx context.Context) (*config.Config, error) {
-	cfg, err := config.LoadContext(ctx, a.Layers)
+	cfg, err := config.LoadContext(ctx, a.tables, a.Layers)
+	if err != nil {
+		return nil, err
+	}
+	// Without the lock: what an extension does here may take its time.
+	commit, err := a.added.Change(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -407,10 +440,11 @@ func (a *App) reloadConfig(ctx context.Context) (*config.Config, error) {
 	}
 	var change *server.Change
 	if !a.activated {
-		if change, err = a.server.Open(cfg.Server.Listen, listenSource(cfg)); err != nil {
+		if change, err = a.server.Open(config.Of[*server.Settings](cfg).Listen, listenSource(cfg)); err != nil {
 			return nil, err
 		}
 	}
+	commit()
 	a.server.Swap(a.build(a.server.Generation().Number+1, cfg), change)
 	a.tookOver(cfg)
 	return cfg, nil
@@ -423,7 +457,7 @@ func (a *App) drain(stopWatchdog func()) {
 	a.phase.Store(draining)
 	a.swap.Unlock()
 	a.server.Generation().EndStreams() // clients come back when there is someone to answer
-	cfg := a.server.Generation().Config.Server
+	cfg := a.server.Generation().Settings
 	a.log(sd.Stopping(fmt.Sprintf("draining: not ready, still accepting for %v", cfg.DrainDelay), cfg.DrainDelay+cfg.DrainTimeout+stopSlack))
 	a.Log.Info("stopping: draining connections")
 	a.record.stopping()
@@ -438,6 +472,7 @@ func (a *App) drain(stopWatchdog func()) {
 	if err := a.server.Drain(ctx); err != nil {
 		a.Log.Warn(err)
 	}
+	a.stopExtensions()
 	a.Log.Info("stopped")
 }
 

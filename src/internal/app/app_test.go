@@ -67,7 +67,7 @@ func (s *service) wantLogged(texts ...string) {
 
 // takesBody is a resource that is busy until the body of its request has come.
 var takesBody = edge.Route{
-	Method: http.MethodGet, Path: "/body", Role: edge.Anyone, Body: 1 << 10,
+	Method: http.MethodGet, Path: "/body", Role: edge.Anyone, Body: 1 << 10, Summary: "Takes a body",
 	Handle: func(c *gin.Context) {
 		if _, err := io.Copy(io.Discard, c.Request.Body); err == nil {
 			c.Status(http.StatusOK)
@@ -93,14 +93,17 @@ func launch(t *testing.T, configuration string, above ...config.Layer) *service 
 	}
 	s.write(configuration)
 	logs := newLog(t, s.logs)
-	s.app = newApp(Options{
-		Layers:  append([]config.Layer{{Path: s.file}}, above...),
-		Version: "test",
-		Log:     logs,
-		Root:    os.DirFS("/"),
-		Hangup:  s.hangup,
-		Routes:  []edge.Route{takesBody},
+	s.app, err = newApp(Options{
+		Layers:     append([]config.Layer{{Path: s.file}}, above...),
+		Product:    edge.Product{Name: "gin-edged", Version: "test"},
+		Extensions: []edge.Extension{{Name: "body", Routes: []edge.Route{takesBody}}},
+		Log:        logs,
+		Root:       os.DirFS("/"),
+		Hangup:     s.hangup,
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() { s.done <- s.app.run(ctx) }()
 	t.Cleanup(func() {
 		s.stop()
@@ -545,7 +548,7 @@ func TestStopWhileTheConfigurationIsRead(t *testing.T) {
 func TestRouteWithoutRoleDoesNotStart(t *testing.T) {
 	open := takesBody
 	open.Role = 0
-	err := Run(context.Background(), Options{Log: newLog(t, io.Discard), Root: os.DirFS("/"), Routes: []edge.Route{open}})
+	err := Run(context.Background(), Options{Log: newLog(t, io.Discard), Root: os.DirFS("/"), Extensions: []edge.Extension{{Name: "open", Routes: []edge.Route{open}}}})
 	if err == nil || !strings.HasPrefix(err.Error(), "route GET /body: it does not say who may call it") {
 		t.Errorf("error %v", err)
 	}

@@ -20,7 +20,7 @@ func TestRefusalsAreToldOfNowAndThen(t *testing.T) {
 	reader, _ := device.NewReader(os.DirFS("/"))
 	logs := &servicetest.Buffer{}
 	log := servicetest.TextLogger(logs)
-	r := newRecorder(log, reader, config.Labels(nil))
+	r := newRecorder(log, reader, nil, config.Labels(nil))
 	w := crowd{log: log, events: r.events}
 	now := time.Now()
 	for i, s := range []server.Stats{

@@ -30,6 +30,7 @@ const (
 // the log of critical events.
 type recorder struct {
 	log     *logrus.Logger
+	tables  []config.Table
 	label   func(string) string // see config.Labels
 	device  *device.Reader
 	events  *events.Log
@@ -45,8 +46,8 @@ type recorder struct {
 	failures int
 }
 
-func newRecorder(log *logrus.Logger, reader *device.Reader, label func(string) string) *recorder {
-	r := &recorder{log: log, label: label, device: reader}
+func newRecorder(log *logrus.Logger, reader *device.Reader, tables []config.Table, label func(string) string) *recorder {
+	r := &recorder{log: log, tables: tables, label: label, device: reader}
 	bootID, _ := reader.BootID() // "": one of /proc is not readable, and says so elsewhere
 	r.events = events.New(events.Options{
 		BootID: bootID,
@@ -84,14 +85,14 @@ func (r *recorder) begin(ctx context.Context) (end func()) {
 func (r *recorder) expect(cfg *config.Config) {
 	ctx, cancel := context.WithTimeout(context.Background(), expectTimeout)
 	defer cancel()
-	r.monitor.Expect(ctx, cfg.Storage.Data)
+	r.monitor.Expect(ctx, config.Of[*storage.Settings](cfg).Data)
 }
 
 // expectFromGoodLayers is for a start that a bad layer refuses: those below it
 // say where that can be recorded.
 func (r *recorder) expectFromGoodLayers(ctx context.Context, layers []config.Layer) {
 	for n := len(layers) - 1; n > 0; n-- {
-		if cfg, err := config.LoadStart(ctx, layers[:n]); err == nil {
+		if cfg, err := config.LoadStart(ctx, r.tables, layers[:n]); err == nil {
 			r.expect(cfg)
 			return
 		}

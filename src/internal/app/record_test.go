@@ -145,7 +145,7 @@ func TestEventsOutliveTheProcess(t *testing.T) {
 
 func TestWatchdogEventsAreNotOnePerTick(t *testing.T) {
 	reader, _ := device.NewReader(os.DirFS("/"))
-	r := newRecorder(servicetest.TextLogger(io.Discard), reader, config.Labels(nil))
+	r := newRecorder(servicetest.TextLogger(io.Discard), reader, nil, config.Labels(nil))
 	for _, text := range []string{
 		"loop/main: no beat for 4.1 s, limit 4.0 s", "loop/main: no beat for 12.9 s, limit 4.0 s",
 		"loop/accept-http: no beat for 4.1 s, limit 4.0 s", "loop/accept-http: no beat for 5.1 s, limit 4.0 s",
@@ -186,7 +186,7 @@ func TestFirewallEvents(t *testing.T) {
 	root := t.TempDir()
 	files := &fullFS{FS: os.DirFS(root)}
 	reader, _ := device.NewReader(files)
-	r := newRecorder(servicetest.TextLogger(io.Discard), reader, config.Labels(nil))
+	r := newRecorder(servicetest.TextLogger(io.Discard), reader, nil, config.Labels(nil))
 	for _, f := range []device.Firewall{
 		{State: device.FirewallInForce},
 		{State: device.FirewallClosed, Detail: "a.conf:1: no port"},

@@ -1,23 +1,27 @@
-// Package config reads the strict TOML configuration of gin-edged: layers that
-// are merged key by key, a later one over an earlier. An unknown key, a wrong
-// type or a value out of range is an error that names file, line and key.
+// Package config reads the strict TOML configuration: layers that are merged key
+// by key, a later one over an earlier. An unknown key, a wrong type or a value
+// out of range is an error that names file, line and key. It knows files; the
+// tables and what is in them belong to their owners.
 package config
 
 import (
+	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
+
+// Table is one table of the configuration.
+type Table struct {
+	Name string               // "server", or "x.name"
+	New  func() edge.Settings // a new value with the defaults
+}
 
 // Config is the effective configuration.
 type Config struct {
-	Server  Server
-	Access  Access
-	Log     Log
-	Storage Storage
-
 	// Sources are the files that were read, in order.
 	Sources []string
 	// Skipped are those that a start has passed over.
@@ -26,8 +30,17 @@ type Config struct {
 	// file and the remedy.
 	Warnings []string
 
-	origin map[string]place // key → where it was set
-	copies []keptCopy
+	declared []Table
+	tables   []table
+	read     []document
+	origin   map[string]place // key → where it was set
+	copies   []keptCopy
+}
+
+type table struct {
+	name   string
+	values edge.Settings
+	keys   []edge.Key // of values
 }
 
 type place struct {
@@ -35,96 +48,141 @@ type place struct {
 	line int
 }
 
-// Server is the [server] table.
-type Server struct {
-	Listen            []string // IP:port; used when systemd passes no socket
-	ReadHeaderTimeout time.Duration
-	ReadTimeout       time.Duration
-	WriteTimeout      time.Duration
-	IdleTimeout       time.Duration
-	MinRate           int // bytes per second
-	MaxHeaderBytes    int
-	MaxHeaderLines    int
-	MaxBodyBytes      int
-	MaxConnections    int
-	DrainDelay        time.Duration
-	DrainTimeout      time.Duration
-
-	// Of one source: an IPv4 address, or the first 64 bits of an IPv6 address.
-	MaxConnectionsPerSource int // 0: see ConnectionsPerSource
-	MaxRequestsPerSource    int
-	TrustedSources          []netip.Prefix // to which neither applies
-
-	MemoryBudget int // bytes; 0: see Budget
-}
-
-// Access is the [access] table.
-type Access struct {
-	// Hosts are the names under which the device is reached, beside those that it
-	// knows itself.
-	Hosts []string
-}
-
-// Log is the [log] table.
-type Log struct {
-	Level string // error, warn, info, debug
-}
-
-// Storage is the [storage] table.
-type Storage struct {
-	// Data is where the data partition is mounted; "" means that none is
-	// expected.
-	Data string
+// document is what was merged.
+type document struct {
+	file string
+	data []byte
 }
 
 // Default returns the values that hold when no file sets a key.
-func Default() *Config {
-	return &Config{
-		Server: Server{
-			Listen:            []string{"127.0.0.1:8080"},
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       30 * time.Second,
-			WriteTimeout:      30 * time.Second,
-			IdleTimeout:       60 * time.Second,
-			MinRate:           512,
-			MaxHeaderBytes:    16 << 10,
-			MaxHeaderLines:    100,
-			MaxBodyBytes:      1 << 20,
-			MaxConnections:    256,
-			DrainDelay:        time.Second,
-			DrainTimeout:      15 * time.Second,
-
-			MaxRequestsPerSource: 16,
-		},
-		Access: Access{Hosts: []string{}},
-		Log:    Log{Level: "info"},
-		origin: map[string]place{},
+func Default(tables []Table) *Config {
+	c := &Config{declared: tables, origin: map[string]place{}}
+	for _, t := range tables {
+		values := t.New()
+		c.tables = append(c.tables, table{t.Name, values, values.Keys()})
 	}
+	return c
+}
+
+// clone returns a copy that can be merged into.
+func (c *Config) clone() *Config {
+	next := Default(c.declared)
+	for _, d := range c.read {
+		if err := next.Merge(d.file, d.data); err != nil {
+			panic(err) // it has been merged before
+		}
+	}
+	next.Sources, next.Skipped = append([]string(nil), c.Sources...), append([]Skipped(nil), c.Skipped...)
+	next.Warnings, next.copies = append([]string(nil), c.Warnings...), append([]keptCopy(nil), c.copies...)
+	return next
+}
+
+// Of returns the values of the table whose settings are of type T. They must not
+// be changed.
+func Of[T edge.Settings](c *Config) T {
+	for _, t := range c.tables {
+		if values, ok := t.values.(T); ok {
+			return values
+		}
+	}
+	var none T
+	panic(fmt.Sprintf("config: there is no table of type %T", none))
+}
+
+// Values returns those of a table, nil when there is no such table.
+func (c *Config) Values(name string) edge.Settings {
+	for _, t := range c.tables {
+		if t.name == name {
+			return t.values
+		}
+	}
+	return nil
+}
+
+// dataPartition is where the layers so far say that it is mounted.
+func (c *Config) dataPartition() string {
+	for _, t := range c.tables {
+		if s, ok := t.values.(*storage.Settings); ok {
+			return s.Data
+		}
+	}
+	return ""
+}
+
+// key finds a key by its whole name.
+func (c *Config) key(name string) *edge.Key {
+	for _, t := range c.tables {
+		rest, ok := strings.CutPrefix(name, t.name+".")
+		for i := range t.keys {
+			if ok && t.keys[i].Name == rest {
+				return &t.keys[i]
+			}
+		}
+	}
+	return nil
+}
+
+// names are those of all keys, in the order of the documentation.
+func (c *Config) names() []string {
+	var names []string
+	for _, t := range c.tables {
+		for _, k := range t.keys {
+			names = append(names, t.name+"."+k.Name)
+		}
+	}
+	return names
 }
 
 // Origin returns the file that set the key, or "" when it has its default.
 func (c *Config) Origin(key string) string { return c.origin[key].file }
 
+// consistent finds values that are good each and not together. The error names
+// the place of one of them.
+func (c *Config) consistent() error {
+	for _, t := range c.tables {
+		err := t.values.Check()
+		if err == nil {
+			continue
+		}
+		var about *edge.KeyError
+		if !errors.As(err, &about) || len(about.Keys) == 0 {
+			return fmt.Errorf("table [%s]: %w", t.name, err)
+		}
+		for _, name := range about.Keys {
+			if at, ok := c.origin[t.name+"."+name]; ok {
+				return fmt.Errorf("%s:%d: key %s.%s: %w", at.file, at.line, t.name, name, err)
+			}
+		}
+		return fmt.Errorf("key %s.%s, by default: %w", t.name, about.Keys[0], err)
+	}
+	return nil
+}
+
 // TOML returns the configuration as a file that Load reads back to the same
-// values. A comment names the origin of each value.
+// values, but for secrets, which are left out. A comment names the origin of each
+// value.
 func (c *Config) TOML() string {
 	var b strings.Builder
-	table := ""
-	for i := range keys {
-		k := &keys[i]
-		t, name, _ := strings.Cut(k.name, ".")
-		if t != table {
-			if table != "" {
-				b.WriteByte('\n')
+	for i, t := range c.tables {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "[%s]\n", t.name)
+		for _, k := range t.keys {
+			origin := c.Origin(t.name + "." + k.Name)
+			switch {
+			case !k.Secret:
+				fmt.Fprintf(&b, "%s = %s", k.Name, k.Format())
+			case origin == "":
+				fmt.Fprintf(&b, "# %s is secret and not set", k.Name)
+			default:
+				fmt.Fprintf(&b, "# %s is secret and set", k.Name)
 			}
-			fmt.Fprintf(&b, "[%s]\n", t)
-			table = t
+			if origin == "" {
+				origin = "default"
+			}
+			fmt.Fprintf(&b, "  # %s\n", strconv.Quote(origin))
 		}
-		origin := c.Origin(k.name)
-		if origin == "" {
-			origin = "default"
-		}
-		fmt.Fprintf(&b, "%s = %s  # %s\n", name, k.format(c), strconv.Quote(origin))
 	}
 	return b.String()
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -8,7 +10,33 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/keys"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/api"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
+
+// tables are those that the files of testdata are about.
+var tables = []Table{
+	{"server", func() edge.Settings { return server.DefaultSettings() }},
+	{"access", func() edge.Settings { return &api.Access{Hosts: []string{}} }},
+	{"log", func() edge.Settings { return log.DefaultSettings() }},
+	{"storage", func() edge.Settings { return &storage.Settings{} }},
+}
+
+type values struct {
+	Server  *server.Settings
+	Access  *api.Access
+	Log     *log.Settings
+	Storage *storage.Settings
+}
+
+func of(c *Config) values {
+	return values{Of[*server.Settings](c), Of[*api.Access](c), Of[*log.Settings](c), Of[*storage.Settings](c)}
+}
 
 func TestBadFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.toml")
@@ -21,7 +49,7 @@ func TestBadFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Load([]Layer{{Path: file}})
+			_, err = Load(tables, []Layer{{Path: file}})
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
@@ -36,33 +64,38 @@ func TestBadFiles(t *testing.T) {
 }
 
 func TestGoodFiles(t *testing.T) {
-	all := &Config{
-		Server: Server{
-			Listen: []string{"0.0.0.0:0"}, ReadHeaderTimeout: 100 * time.Millisecond, ReadTimeout: 90 * time.Second,
-			WriteTimeout: 10 * time.Minute, IdleTimeout: time.Second, MaxHeaderBytes: 4096, MaxConnections: 4096,
-			DrainTimeout: 5 * time.Minute, MinRate: 1, MaxHeaderLines: 16, MaxConnectionsPerSource: 4096, MaxRequestsPerSource: 1,
-			TrustedSources: []netip.Prefix{
-				netip.MustParsePrefix("192.168.1.7/32"), netip.MustParsePrefix("10.0.0.0/8"),
-				netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("192.0.2.1/32"),
-			},
-			MemoryBudget: 1 << 30,
+	for name, change := range map[string]func(*values){
+		"empty": func(*values) {},
+		"dotted": func(v *values) {
+			v.Server.Listen = []string{":80", "[::1]:8080"}
+			v.Server.MaxConnections = 1000
+			v.Server.MemoryBudget = 32 << 20
+			v.Log.Level = "debug"
 		},
-		Access: Access{Hosts: []string{"device.example.com", "_a"}},
-		Log:    Log{Level: "error"}, Storage: Storage{Data: "/srv/data-1"},
-	}
-	dotted := Default()
-	dotted.Server.Listen = []string{":80", "[::1]:8080"}
-	dotted.Server.MaxConnections = 1000
-	dotted.Server.MemoryBudget = 32 << 20
-	dotted.Log.Level = "debug"
-	for name, want := range map[string]*Config{"empty": Default(), "dotted": dotted, "all": all} {
+		"all": func(v *values) {
+			*v.Server = server.Settings{
+				Listen: []string{"0.0.0.0:0"}, ReadHeaderTimeout: 100 * time.Millisecond, ReadTimeout: 90 * time.Second,
+				WriteTimeout: 10 * time.Minute, IdleTimeout: time.Second, MaxHeaderBytes: 4096, MaxConnections: 4096,
+				DrainTimeout: 5 * time.Minute, MinRate: 1, MaxHeaderLines: 16, MaxConnectionsPerSource: 4096, MaxRequestsPerSource: 1,
+				TrustedSources: []netip.Prefix{
+					netip.MustParsePrefix("192.168.1.7/32"), netip.MustParsePrefix("10.0.0.0/8"),
+					netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("192.0.2.1/32"),
+				},
+				MemoryBudget: 1 << 30,
+			}
+			v.Access.Hosts, v.Log.Level, v.Storage.Data = []string{"device.example.com", "_a"}, "error", "/srv/data-1"
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Load([]Layer{{Path: "testdata/good/" + name + ".toml"}})
+			want := Default(tables)
+			v := of(want)
+			change(&v)
+			got, err := Load(tables, []Layer{{Path: "testdata/good/" + name + ".toml"}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(got.Server, want.Server) || !reflect.DeepEqual(got.Access, want.Access) || got.Log != want.Log || got.Storage != want.Storage {
-				t.Errorf("got  %+v %+v %+v\nwant %+v %+v %+v", got.Server, got.Log, got.Storage, want.Server, want.Log, want.Storage)
+			if !reflect.DeepEqual(of(got), v) {
+				t.Errorf("got\n%s\nwant\n%s", got.TOML(), want.TOML())
 			}
 		})
 	}
@@ -79,12 +112,12 @@ func TestLayersMergeKeyByKey(t *testing.T) {
 	}
 	vendor := write("vendor", "[server]\nlisten = [\":1\", \":2\"]\nmax_connections = 10\n")
 	admin := write("admin", "[server]\nlisten = [\":3\"]\n[log]\nlevel = \"warn\"\n")
-	c, err := Load([]Layer{{Path: vendor, Optional: true}, {Path: filepath.Join(dir, "missing"), Optional: true}, {Path: admin, Optional: true}})
+	c, err := Load(tables, []Layer{{Path: vendor, Optional: true}, {Path: filepath.Join(dir, "missing"), Optional: true}, {Path: admin, Optional: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c.Server.Listen, []string{":3"}) || c.Server.MaxConnections != 10 || c.Log.Level != "warn" {
-		t.Errorf("merged: %+v %+v", c.Server, c.Log)
+	if !reflect.DeepEqual(of(c).Server.Listen, []string{":3"}) || of(c).Server.MaxConnections != 10 || of(c).Log.Level != "warn" {
+		t.Errorf("merged: %+v %+v", of(c).Server, of(c).Log)
 	}
 	if !reflect.DeepEqual(c.Sources, []string{vendor, admin}) {
 		t.Errorf("sources: %v", c.Sources)
@@ -117,12 +150,12 @@ func TestLayerOnTheDataPartition(t *testing.T) {
 		if err := os.WriteFile(first, []byte(tc.first), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, err := Load([]Layer{{Path: first}, {Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true}})
+		c, err := Load(tables, []Layer{{Path: first}, {Path: "/gin-edge/gin-edged.toml", Optional: true, OnData: true}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Log.Level != tc.level || !reflect.DeepEqual(c.Sources, tc.sources) {
-			t.Errorf("after %q: level %s, sources %v; want %s, %v", tc.first, c.Log.Level, c.Sources, tc.level, tc.sources)
+		if of(c).Log.Level != tc.level || !reflect.DeepEqual(c.Sources, tc.sources) {
+			t.Errorf("after %q: level %s, sources %v; want %s, %v", tc.first, of(c).Log.Level, c.Sources, tc.level, tc.sources)
 		}
 	}
 }
@@ -141,28 +174,35 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 		{Layer{Path: dir, Optional: true}, "not a regular file"},
 		{Layer{Path: large, Optional: true}, "larger than"},
 	} {
-		if _, err := Load([]Layer{tc.layer}); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.layer.Path) {
+		if _, err := Load(tables, []Layer{tc.layer}); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.layer.Path) {
 			t.Errorf("%+v: error %v, want %q", tc.layer, err, tc.want)
 		}
 	}
 }
 
-// The schema, the defaults and the printed form belong together.
-func TestPrintedDefaultsReadBack(t *testing.T) {
-	c := Default()
-	again := &Config{origin: map[string]place{}}
-	if err := again.Merge("printed", []byte(c.TOML())); err != nil {
-		t.Fatalf("%v in\n%s", err, c.TOML())
+// A secret is set like any other key, and shown nowhere.
+func TestSecrets(t *testing.T) {
+	c := Default([]Table{{"x.a", func() edge.Settings { return &withSecret{} }}})
+	if err := c.Merge("f", []byte("[x.a]\ntoken = \"swordfish\"\n")); err != nil {
+		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(again.Server, c.Server) || !reflect.DeepEqual(again.Access, c.Access) || again.Log != c.Log || again.Storage != c.Storage {
-		t.Errorf("got %+v %+v", again.Server, again.Log)
+	v := Of[*withSecret](c)
+	shown, err := json.Marshal(v)
+	text := c.TOML() + string(shown) + fmt.Sprintf("%v %+v %#v %s %q", v, v, v, v.Token, v.Token)
+	if err != nil || v.Token != "swordfish" || strings.Contains(text, "swordfish") || !strings.Contains(text, "# token is secret and set") {
+		t.Errorf("%v, %s", err, text)
 	}
-	for _, k := range keys {
-		if again.Origin(k.name) != "printed" {
-			t.Errorf("%s was not printed", k.name)
+	for _, value := range []string{"7", `"` + strings.Repeat("swordfish", 9) + `"`} {
+		if err := c.Merge("f", []byte("x.a.token = "+value)); err == nil || strings.Contains(err.Error(), "fish") {
+			t.Errorf("%v", err)
 		}
 	}
 }
+
+type withSecret struct{ Token edge.Secret }
+
+func (s *withSecret) Keys() []edge.Key { return []edge.Key{keys.Secret("token", &s.Token, 64)} }
+func (s *withSecret) Check() error     { return nil }
 
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"testdata/good/*.toml", "testdata/bad/*.toml"} {
@@ -176,39 +216,19 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c := Default()
+		c := Default(tables)
 		if err := c.Merge("f", data); err != nil {
 			if !strings.HasPrefix(err.Error(), "f:") || strings.ContainsAny(err.Error(), "\n\x00\x1b") {
 				t.Fatalf("error %q", err)
 			}
 			return
 		}
-		again := Default()
+		again := Default(tables)
 		if err := again.Merge("f", []byte(c.TOML())); err != nil {
 			t.Fatalf("%v in\n%s", err, c.TOML())
 		}
-		if !reflect.DeepEqual(again.Server, c.Server) || !reflect.DeepEqual(again.Access, c.Access) || again.Log != c.Log || again.Storage != c.Storage {
+		if !reflect.DeepEqual(of(again), of(c)) {
 			t.Fatalf("%+v reads back as %+v", c, again)
 		}
 	})
-}
-
-// The packaged file documents the defaults: every key, with its value.
-func TestPackagedFileHoldsTheDefaults(t *testing.T) {
-	const file = "../../../meta-gin-edge/recipes-gin-edge/gin-edge-conf/files/gin-edged.toml"
-	if _, err := os.Stat(file); err != nil {
-		t.Skipf("the module is outside its repository: %v", err)
-	}
-	c, err := Load([]Layer{{Path: file}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := Default(); !reflect.DeepEqual(c.Server, d.Server) || !reflect.DeepEqual(c.Access, d.Access) || c.Log != d.Log || c.Storage != d.Storage {
-		t.Errorf("file:     %+v %+v\ndefaults: %+v %+v", c.Server, c.Log, d.Server, d.Log)
-	}
-	for _, k := range keys {
-		if c.Origin(k.name) != file {
-			t.Errorf("%s is missing", k.name)
-		}
-	}
 }

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -108,7 +106,7 @@ func replaceBelow(text, end, label string) string {
 			return text
 		}
 		i += from
-		begin := len(strings.TrimRight(text[:i], mountCharacters))
+		begin := len(strings.TrimRight(text[:i], storage.MountCharacters))
 		text = text[:begin] + label + text[i+len(end):]
 		from = begin + len(label)
 	}
@@ -143,28 +141,31 @@ const ReadTimeout = 2 * time.Second
 
 // Load merges the layers over the defaults. One mistake in one of them is an
 // error, and nothing is loaded.
-func Load(layers []Layer) (*Config, error) { return LoadContext(context.Background(), layers) }
+func Load(tables []Table, layers []Layer) (*Config, error) {
+	return LoadContext(context.Background(), tables, layers)
+}
 
 // LoadContext is Load until ctx ends.
-func LoadContext(ctx context.Context, layers []Layer) (*Config, error) {
-	return load(ctx, layers, false)
+func LoadContext(ctx context.Context, tables []Table, layers []Layer) (*Config, error) {
+	return load(ctx, tables, layers, false)
 }
 
 // LoadStart is for the start of the service: instead of a bad layer that has a
 // Good, its copy is read when that is good, and none when it is not. Skipped of
 // the result says so.
-func LoadStart(ctx context.Context, layers []Layer) (*Config, error) {
-	return load(ctx, layers, true)
+func LoadStart(ctx context.Context, tables []Table, layers []Layer) (*Config, error) {
+	return load(ctx, tables, layers, true)
 }
 
-func load(ctx context.Context, layers []Layer, starting bool) (*Config, error) {
-	c := Default()
+func load(ctx context.Context, tables []Table, layers []Layer, starting bool) (*Config, error) {
+	c := Default(tables)
 	for i, layer := range layers {
 		if layer.OnData {
-			if c.Storage.Data == "" {
+			data := c.dataPartition()
+			if data == "" {
 				continue
 			}
-			layer = layer.below(c.Storage.Data)
+			layer = layer.below(data)
 		}
 		lenient := starting && layer.Good != ""
 		if lenient && i > 0 {
@@ -201,15 +202,13 @@ func load(ctx context.Context, layers []Layer, starting bool) (*Config, error) {
 // with returns c with the layer's file, or its copy, merged over it. whole says
 // that the result has to be good as it is, without the layers that follow.
 func (c *Config) with(ctx context.Context, layer Layer, path string, whole bool) (*Config, error) {
-	next := *c
-	next.origin, next.Sources = maps.Clone(c.origin), slices.Clone(c.Sources)
-	next.Warnings, next.copies = slices.Clone(c.Warnings), slices.Clone(c.copies)
+	next := c.clone()
 	data, warning, err := readLayer(ctx, layer, path)
 	if layer.Optional && errors.Is(err, fs.ErrNotExist) {
 		if layer.Good != "" {
 			next.copies = append(next.copies, keptCopy{path: layer.Good})
 		}
-		return &next, nil
+		return next, nil
 	}
 	if err == nil {
 		err = next.Merge(path, data)
@@ -226,7 +225,7 @@ func (c *Config) with(ctx context.Context, layer Layer, path string, whole bool)
 	if layer.Good != "" && path == layer.Path {
 		next.copies = append(next.copies, keptCopy{layer.Good, data, true})
 	}
-	return &next, nil
+	return next, nil
 }
 
 var errNoAnswer = fmt.Errorf("no answer from its medium within %v", ReadTimeout)

@@ -58,19 +58,19 @@ func TestStartPassesOverABadDataLayer(t *testing.T) {
 					return nil, &os.PathError{Op: "open", Path: layers[1].Path, Err: syscall.EACCES}
 				}
 			}
-			c, err := LoadStart(t.Context(), layers)
+			c, err := LoadStart(t.Context(), tables, layers)
 			if err != nil {
 				t.Fatal(err)
 			}
 			// Nothing of it is in force, not even what came before the mistake.
-			if c.Server.MaxConnections != 9 || c.Log.Level != "info" || len(c.Sources) != 1 || len(c.Skipped) != 1 {
+			if of(c).Server.MaxConnections != 9 || of(c).Log.Level != "info" || len(c.Sources) != 1 || len(c.Skipped) != 1 {
 				t.Fatalf("%+v", c)
 			}
 			if s := c.Skipped[0]; s.Path != layers[1].Path || s.Copy != "" || !strings.Contains(s.String(), tc.want) ||
 				!strings.HasSuffix(s.String(), "; it is left out: mend the file and reload") {
 				t.Errorf("%s", s)
 			}
-			if _, err := Load(layers); err == nil {
+			if _, err := Load(tables, layers); err == nil {
 				t.Error("a reload accepts it")
 			}
 			// The file is not touched, nor is its copy.
@@ -81,7 +81,7 @@ func TestStartPassesOverABadDataLayer(t *testing.T) {
 				t.Error("a bad file became the good copy")
 			}
 			layers[1].Good = ""
-			if _, err := LoadStart(t.Context(), layers); err == nil {
+			if _, err := LoadStart(t.Context(), tables, layers); err == nil {
 				t.Error("the same in another layer is accepted")
 			}
 		})
@@ -93,7 +93,7 @@ func TestStartIsStrictBelow(t *testing.T) {
 		// The data layer could mend what disagrees below it; it has not been asked.
 		layers := dataLayers(t, "[server]\nread_header_timeout = \"1s\"\n")
 		write(t, layers[0].Path, text)
-		if c, err := LoadStart(t.Context(), layers); err == nil || !strings.Contains(err.Error(), layers[0].Path+":2: ") {
+		if c, err := LoadStart(t.Context(), tables, layers); err == nil || !strings.Contains(err.Error(), layers[0].Path+":2: ") {
 			t.Errorf("%q: %v, %+v", text, err, c)
 		}
 	}
@@ -103,7 +103,7 @@ func TestLastGoodCopy(t *testing.T) {
 	layers := dataLayers(t, "[log]\nlevel = \"debug\"\n")
 	start := func() *Config {
 		t.Helper()
-		c, err := LoadStart(t.Context(), layers)
+		c, err := LoadStart(t.Context(), tables, layers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,13 +112,13 @@ func TestLastGoodCopy(t *testing.T) {
 		}
 		return c
 	}
-	if c := start(); c.Log.Level != "debug" || len(c.Skipped) > 0 {
+	if c := start(); of(c).Log.Level != "debug" || len(c.Skipped) > 0 {
 		t.Errorf("%+v", c)
 	}
 	write(t, layers[1].Path, "[log]\nlevel = \"loud\"\n")
 	for range 2 { // it stays for the next start
 		c := start()
-		if c.Log.Level != "debug" || len(c.Skipped) != 1 || c.Skipped[0].Copy != layers[1].Good ||
+		if of(c).Log.Level != "debug" || len(c.Skipped) != 1 || c.Skipped[0].Copy != layers[1].Good ||
 			!reflect.DeepEqual(c.Sources, []string{layers[0].Path, layers[1].Good}) ||
 			!strings.Contains(c.Skipped[0].String(), "; its last good copy "+layers[1].Good+" is in force: mend the file and reload") {
 			t.Errorf("%+v", c)
@@ -126,7 +126,7 @@ func TestLastGoodCopy(t *testing.T) {
 	}
 	// An update that knows other keys: the copy is held to the same.
 	write(t, layers[1].Good, "[log]\nlevle = \"debug\"\n")
-	if c := start(); c.Log.Level != "info" || c.Skipped[0].Copy != "" {
+	if c := start(); of(c).Log.Level != "info" || c.Skipped[0].Copy != "" {
 		t.Errorf("%+v", c)
 	}
 	// A file that was removed on purpose does not come back.
@@ -150,7 +150,7 @@ func TestLastGoodCopy(t *testing.T) {
 		t.Error(err)
 	}
 	layers[1].Good = filepath.Join(filepath.Dir(layers[0].Path), "missing/state/good")
-	c, err := LoadStart(t.Context(), layers)
+	c, err := LoadStart(t.Context(), tables, layers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,11 +170,11 @@ func TestLayersThatHang(t *testing.T) {
 		return nil, nil
 	}
 	begin := time.Now()
-	c, err := LoadStart(t.Context(), layers)
+	c, err := LoadStart(t.Context(), tables, layers)
 	if err != nil || len(c.Skipped) != 1 || !strings.Contains(c.Skipped[0].String(), layers[1].Path+": no answer from its medium within 2s; it is left out") {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	if _, err := Load(layers); !errors.Is(err, errNoAnswer) {
+	if _, err := Load(tables, layers); !errors.Is(err, errNoAnswer) {
 		t.Errorf("a reload: %v", err)
 	}
 	if d := time.Since(begin); d > 2*ReadTimeout+10*time.Second || calls.Load() != 1 {
@@ -184,8 +184,8 @@ func TestLayersThatHang(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(10*time.Millisecond, cancel)
 	begin = time.Now()
-	for _, load := range []func(context.Context, []Layer) (*Config, error){LoadStart, LoadContext} {
-		if c, err := load(ctx, layers); !errors.Is(err, context.Canceled) {
+	for _, load := range []func(context.Context, []Table, []Layer) (*Config, error){LoadStart, LoadContext} {
+		if c, err := load(ctx, tables, layers); !errors.Is(err, context.Canceled) {
 			t.Errorf("%+v, %v", c, err)
 		}
 	}
@@ -194,7 +194,7 @@ func TestLayersThatHang(t *testing.T) {
 	}
 	close(release)
 	layers[1].Read = nil
-	if c, err := Load(layers); err != nil || c.Log.Level != "debug" {
+	if c, err := Load(tables, layers); err != nil || of(c).Log.Level != "debug" {
 		t.Errorf("when it answers again: %+v, %v", c, err)
 	}
 }
@@ -205,7 +205,7 @@ func TestFIFODoesNotBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	if _, err := Load([]Layer{{Path: path}}); err == nil || !strings.Contains(err.Error(), "not a regular file") || time.Since(begin) > ReadTimeout {
+	if _, err := Load(tables, []Layer{{Path: path}}); err == nil || !strings.Contains(err.Error(), "not a regular file") || time.Since(begin) > ReadTimeout {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 }
@@ -233,7 +233,7 @@ func TestWritersAreNamed(t *testing.T) {
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := Load([]Layer{{Path: path}}); err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "everybody may write it") {
+	if c, err := Load(tables, []Layer{{Path: path}}); err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "everybody may write it") {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
@@ -247,8 +247,8 @@ func TestRenamedKeys(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "c.toml")
 	write(t, path, "server.max_conns = 7\nserver.turbo = { any = [1] }\n[http]\nlevel = \"warn\"\n")
-	c, err := Load([]Layer{{Path: path}})
-	if err != nil || c.Server.MaxConnections != 7 || c.Log.Level != "warn" {
+	c, err := Load(tables, []Layer{{Path: path}})
+	if err != nil || of(c).Server.MaxConnections != 7 || of(c).Log.Level != "warn" {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	want := []string{
@@ -261,14 +261,12 @@ func TestRenamedKeys(t *testing.T) {
 	}
 	// The values are held to what the new key takes.
 	write(t, path, "server.max_conns = \"many\"\n")
-	if _, err := Load([]Layer{{Path: path}}); err == nil || !strings.Contains(err.Error(), "key server.max_conns: must be an integer") {
+	if _, err := Load(tables, []Layer{{Path: path}}); err == nil || !strings.Contains(err.Error(), "key server.max_conns: must be an integer") {
 		t.Error(err)
 	}
 	for _, r := range renamed {
-		for _, k := range keys {
-			if k.name == r.old {
-				t.Errorf("%s is a key of this release", r.old)
-			}
+		if c.key(r.old) != nil {
+			t.Errorf("%s is a key of this release", r.old)
 		}
 	}
 }
@@ -281,7 +279,7 @@ func TestMessagesAreShort(t *testing.T) {
 		"server.listen = [\"" + long + "\"]\n", "storage.data = \"" + long + "\"\n", "server.idle_timeout = \"" + long + "\"\n",
 		"a = 1\n" + long + " = 1\n" + long + " = 2", "access.hosts = [\"" + long + "\"]\n", "server.max_connections = " + strings.Repeat("1", 5000) + "\n",
 	} {
-		if err := Default().Merge("f", []byte(text)); err == nil || len(err.Error()) > 2048 {
+		if err := Default(tables).Merge("f", []byte(text)); err == nil || len(err.Error()) > 2048 {
 			t.Errorf("%.40q: an error of %d bytes", text, len(fmt.Sprint(err)))
 		}
 	}
@@ -314,16 +312,16 @@ func TestLastGoodCopyBelowTheMountPoint(t *testing.T) {
 	}
 	file := filepath.Join(dir, "gin-edge/gin-edged.toml")
 	write(t, file, "log.level = \"warn\"")
-	c, err := LoadStart(t.Context(), layers)
-	if err != nil || c.Log.Level != "warn" {
+	c, err := LoadStart(t.Context(), tables, layers)
+	if err != nil || of(c).Log.Level != "warn" {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if err := c.KeepCopies(); err != nil {
 		t.Fatal(err)
 	}
 	write(t, file, "log.level =")
-	c, err = LoadStart(t.Context(), layers)
-	if err != nil || c.Log.Level != "warn" || len(c.Skipped) != 1 || c.Skipped[0].Copy != filepath.Join(dir, "gin-edge/state/config/gin-edged.toml") {
+	c, err = LoadStart(t.Context(), tables, layers)
+	if err != nil || of(c).Log.Level != "warn" || len(c.Skipped) != 1 || c.Skipped[0].Copy != filepath.Join(dir, "gin-edge/state/config/gin-edged.toml") {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if got := Labels(layers)(c.Skipped[0].String()); strings.Contains(got, dir) || !strings.HasPrefix(got, "data/gin-edged.toml:1: ") {

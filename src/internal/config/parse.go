@@ -9,6 +9,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/keys"
 )
 
 // Merge reads one TOML document over the values of c. file is named in errors:
@@ -20,8 +22,8 @@ func (c *Config) Merge(file string, data []byte) error {
 	if bytes.HasPrefix(data, []byte("\ufeff")) {
 		return fmt.Errorf("%s:1: begins with a byte order mark (BOM): save it as UTF-8 without one", file)
 	}
-	var document map[string]any
-	if err := toml.Unmarshal(data, &document); err != nil {
+	var syntaxTree map[string]any
+	if err := toml.Unmarshal(data, &syntaxTree); err != nil {
 		var syntax *toml.DecodeError
 		if !errors.As(err, &syntax) {
 			return fmt.Errorf("%s: %s", file, shorten(err.Error(), maxMessage))
@@ -39,6 +41,7 @@ func (c *Config) Merge(file string, data []byte) error {
 		return err
 	}
 	c.Sources = append(c.Sources, file)
+	c.read = append(c.read, document{file, data})
 	return nil
 }
 
@@ -71,7 +74,7 @@ func (m *merger) document() error {
 		switch node.Kind {
 		case unstable.Table:
 			table = keyParts(node)
-			if !isTable(joinKey(table)) {
+			if !m.config.isTable(joinKey(table)) {
 				err = m.unknown(node, table)
 			}
 		case unstable.ArrayTable:
@@ -92,7 +95,7 @@ func (m *merger) document() error {
 func (m *merger) keyValue(table []string, node *unstable.Node) error {
 	path := append(table[:len(table):len(table)], keyParts(node)...)
 	name := joinKey(path)
-	if isTable(name) {
+	if m.config.isTable(name) {
 		value := node.Value()
 		if value.Kind != unstable.InlineTable {
 			return m.fail(node, path, errors.New("must be a table"))
@@ -113,24 +116,19 @@ func (m *merger) keyValue(table []string, node *unstable.Node) error {
 			name = r.now
 		}
 	}
-	for i := range keys {
-		if keys[i].name == name {
-			value, err := convert(node.Value())
-			if err == nil {
-				err = keys[i].set(m.config, value)
-			}
-			if err != nil {
-				return m.fail(node, path, err)
-			}
-			m.config.origin[name] = place{m.file, m.line(node)}
-			return nil
+	if k := m.config.key(name); k != nil {
+		value, err := convert(node.Value())
+		if err == nil {
+			err = k.Set(value)
 		}
+		if err != nil {
+			return m.fail(node, path, err)
+		}
+		m.config.origin[name] = place{m.file, m.line(node)}
+		return nil
 	}
 	return m.unknown(node, path)
 }
-
-// otherType is a value of a TOML type that no key takes; its text names it.
-type otherType string
 
 func convert(node *unstable.Node) (any, error) {
 	switch node.Kind {
@@ -155,30 +153,29 @@ func convert(node *unstable.Node) (any, error) {
 		}
 		return list, nil
 	case unstable.Bool:
-		return otherType("a boolean"), nil
+		return string(node.Data) == "true", nil
 	case unstable.Float:
-		return otherType("a floating point number"), nil
+		return keys.OtherType("a floating point number"), nil
 	case unstable.InlineTable:
-		return otherType("a table"), nil
+		return keys.OtherType("a table"), nil
 	}
-	return otherType("a date or time"), nil
+	return keys.OtherType("a date or time"), nil
 }
 
+// unknown suggests what is near, or else tells what there is.
 func (m *merger) unknown(node *unstable.Node, path []string) error {
 	name := joinKey(path)
-	known := make([]string, 0, len(keys))
+	known := m.config.names()
 	best, bestDistance := "", 4 // further away than three edits is no help
-	for i := range keys {
-		known = append(known, keys[i].name)
-		if d := distance(name, keys[i].name); d < bestDistance {
-			best, bestDistance = keys[i].name, d
+	for _, k := range known {
+		if d := distance(name, k); d < bestDistance {
+			best, bestDistance = k, d
 		}
 	}
-	message := "unknown key; known keys are " + strings.Join(known, ", ")
 	if best != "" {
-		message += "; did you mean " + best + "?"
+		return m.fail(node, path, fmt.Errorf("unknown key; did you mean %s?", best))
 	}
-	return m.fail(node, path, errors.New(message))
+	return m.fail(node, path, errors.New("unknown key; known keys are "+strings.Join(known, ", ")))
 }
 
 func (m *merger) fail(node *unstable.Node, path []string, err error) error {
@@ -226,9 +223,10 @@ func joinKey(parts []string) string {
 	return shorten(strings.Join(quoted, "."), maxKeyLength)
 }
 
-func isTable(name string) bool {
-	for i := range keys {
-		if table, _, _ := strings.Cut(keys[i].name, "."); table == name {
+// isTable takes the name of a table, and that of one that has others: x of x.name.
+func (c *Config) isTable(name string) bool {
+	for _, t := range c.tables {
+		if t.name == name || strings.HasPrefix(t.name, name+".") {
 			return true
 		}
 	}

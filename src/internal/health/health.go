@@ -2,11 +2,13 @@
 // each of which has to beat within its own limit, and the checks that decide
 // whether work should be sent here.
 //
-// Liveness is made of loops alone. It never depends on the network or on
-// another service: a restart of this process would not repair those.
+// Liveness is made of loops, and of the checks that a product adds. It never
+// depends on the network or on another service: a restart of this process would
+// not repair those.
 package health
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +53,8 @@ func (r Report) Failed() string {
 type Registry struct {
 	mu    sync.Mutex // of who changes the lists, which are replaced as a whole
 	loops atomic.Pointer[[]*Loop]
-	ready atomic.Pointer[[]readyCheck]
+	live  atomic.Pointer[[]namedCheck]
+	ready atomic.Pointer[[]namedCheck]
 }
 
 // list returns what the pointer leads to, nil before the first change.
@@ -62,7 +65,7 @@ func list[T any](p *atomic.Pointer[[]T]) []T {
 	return nil
 }
 
-type readyCheck struct {
+type namedCheck struct {
 	name  string
 	check func() error
 }
@@ -108,32 +111,53 @@ func Degraded(err error) error { return degraded{err} }
 
 type degraded struct{ error }
 
+// Degraded is the mark, which edge.Degraded sets, too.
+func (degraded) Degraded() bool { return true }
+
+// Live adds a check to /livez and /readyz. It runs on every request of these, so
+// it must return at once.
+func (r *Registry) Live(name string, check func() error) { r.add(&r.live, name, check) }
+
 // Ready adds a check to /readyz; an error is the reason for "not ready", unless
-// it was made by Degraded. The check runs on every request of /readyz, so it must return at once.
-func (r *Registry) Ready(name string, check func() error) {
+// it was made by Degraded. The check runs on every request of /readyz, so it must
+// return at once.
+func (r *Registry) Ready(name string, check func() error) { r.add(&r.ready, name, check) }
+
+func (r *Registry) add(to *atomic.Pointer[[]namedCheck], name string, check func() error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ready := append(slices.Clone(list(&r.ready)), readyCheck{name, check})
-	r.ready.Store(&ready)
+	checks := append(slices.Clone(list(to)), namedCheck{name, check})
+	to.Store(&checks)
 }
 
-// LiveReport is the state of all loops.
+// LiveReport is the state of all loops and all liveness checks.
 func (r *Registry) LiveReport() Report {
-	return report(r.loopChecks())
-}
-
-// ReadyReport is the state of all loops and all readiness checks.
-func (r *Registry) ReadyReport() Report {
 	checks := r.loopChecks()
-	for _, c := range list(&r.ready) {
-		check := Check{Name: c.name, OK: true}
-		if err := c.check(); err != nil {
-			check.OK, check.Detail = false, err.Error()
-			_, check.Degraded = err.(degraded)
-		}
+	for _, c := range list(&r.live) {
+		check := c.run()
+		check.Degraded = false // alive or not
 		checks = append(checks, check)
 	}
 	return report(checks)
+}
+
+// ReadyReport is the state of all loops and all checks.
+func (r *Registry) ReadyReport() Report {
+	checks := r.LiveReport().Checks
+	for _, c := range list(&r.ready) {
+		checks = append(checks, c.run())
+	}
+	return report(checks)
+}
+
+func (c namedCheck) run() Check {
+	check := Check{Name: c.name, OK: true}
+	if err := c.check(); err != nil {
+		check.OK, check.Detail = false, err.Error()
+		var mark interface{ Degraded() bool }
+		check.Degraded = errors.As(err, &mark) && mark.Degraded()
+	}
+	return check
 }
 
 func (r *Registry) loopChecks() []Check {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
 )
@@ -21,10 +20,10 @@ const benchRequest = "GET /api/v1/device HTTP/1.1\r\nHost: device.local\r\nConne
 // BenchmarkKeepAlive is the way of a request through the server, without the
 // API: connection, net/http, a handler of one line.
 func BenchmarkKeepAlive(b *testing.B) {
-	cfg := config.Default()
-	cfg.Server.Listen = []string{"127.0.0.1:0"}
+	cfg := DefaultSettings()
+	cfg.Listen = []string{"127.0.0.1:0"}
 	s := New(servicetest.TextLogger(io.Discard), &health.Registry{}, func(error) {})
-	change, err := s.Open(cfg.Server.Listen, "FILE")
+	change, err := s.Open(cfg.Listen, "FILE")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 )
 
 const (
@@ -120,7 +118,7 @@ func (s *Server) newConn(raw net.Conn, account *source) *conn {
 	return c
 }
 
-func (c *conn) config() *config.Server { return &c.server.generation.Load().Config.Server }
+func (c *conn) config() *Settings { return c.server.generation.Load().Settings }
 
 // Read gives net/http a header when all of it has come, and of a body what comes
 // but nothing beyond its end.
@@ -301,7 +299,7 @@ func (c *conn) admit() error {
 	if c.self {
 		return nil
 	}
-	n := config.RequestBytes(c.last.size, c.last.lines)
+	n := requestBytesOf(c.last.size, c.last.lines)
 	if !c.server.room(n, c) {
 		return c.refuse(http.StatusServiceUnavailable, noMemory)
 	}
@@ -553,7 +551,7 @@ func (c *conn) begin(g *Generation, r *http.Request) {
 	c.waiting, c.linger = false, false
 	c.writeLimit = time.Time{}
 	if !c.self {
-		c.writeLimit = now.Add(g.Config.Server.WriteTimeout)
+		c.writeLimit = now.Add(g.Settings.WriteTimeout)
 	}
 	if r.Body != nil && r.Body != http.NoBody {
 		c.body = r.ContentLength // -1: chunked

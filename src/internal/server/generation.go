@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 )
 
 // Generation is one handler with the configuration that it was built from. A
@@ -16,8 +14,8 @@ import (
 // the generation that is in force when its header has come, so a reload loses
 // none, wherever it is on its way.
 type Generation struct {
-	Number uint64
-	Config *config.Config
+	Number   uint64
+	Settings *Settings
 
 	handler http.Handler
 	running atomic.Int64 // requests
@@ -43,8 +41,8 @@ func Ending(ctx context.Context) context.Context {
 
 // NewGeneration builds a generation. It ends with Server.Swap to a later one, or
 // with the server.
-func NewGeneration(number uint64, cfg *config.Config, handler http.Handler) *Generation {
-	g := &Generation{Number: number, Config: cfg, handler: handler}
+func NewGeneration(number uint64, cfg *Settings, handler http.Handler) *Generation {
+	g := &Generation{Number: number, Settings: cfg, handler: handler}
 	g.ending, g.EndStreams = context.WithCancel(context.Background())
 	return g
 }
@@ -53,7 +51,7 @@ func NewGeneration(number uint64, cfg *config.Config, handler http.Handler) *Gen
 // off those that have not by its drain_timeout.
 func (s *Server) retire(g *Generation) {
 	g.EndStreams()
-	if wait(&g.running, g.Config.Server.DrainTimeout, nil) {
+	if wait(&g.running, g.Settings.DrainTimeout, nil) {
 		return
 	}
 	s.cutAll(func(c *conn) bool { return c.generation == g })

@@ -18,7 +18,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 )
 
@@ -207,12 +206,12 @@ func TestPipelining(t *testing.T) {
 // Headers that do not end cost what their bytes are, not what net/http makes of
 // them: nothing of them comes to it.
 func TestUnfinishedHeaderIsChargedByItsBytes(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) { c.Server.MaxHeaderLines = 1000 })
+	f := newFixture(t, text("ok"), func(c *Settings) { c.MaxHeaderLines = 1000 })
 	const conns, lines = 20, 900
 	for range conns {
 		send(t, dial(t, f.addr), "GET / HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("ab:\r\n", lines))
 	}
-	const own, raw = conns * config.ConnectionBytes, conns * lines * 5
+	const own, raw = conns * connectionBytes, conns * lines * 5
 	eventually(t, "all headers to be charged", func() bool { return f.Stats().Memory > own+raw })
 	if used := f.Stats().Memory; used > own+4*raw {
 		t.Errorf("%d bytes are charged for %d", used-own, raw)
@@ -222,12 +221,12 @@ func TestUnfinishedHeaderIsChargedByItsBytes(t *testing.T) {
 // When the memory is short, the slowest make way; who asks at a usual pace is
 // served.
 func TestSlowestMakesWay(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) {
-		c.Server.ReadHeaderTimeout = time.Minute
-		c.Server.MinRate = 1
-		c.Server.MaxConnections = 10
-		c.Server.MaxConnectionsPerSource = 10
-		c.Server.MemoryBudget = 9*config.ConnectionBytes + 8*(16<<10) + 40<<10
+	f := newFixture(t, text("ok"), func(c *Settings) {
+		c.ReadHeaderTimeout = time.Minute
+		c.MinRate = 1
+		c.MaxConnections = 10
+		c.MaxConnectionsPerSource = 10
+		c.MemoryBudget = 9*connectionBytes + 8*(16<<10) + 40<<10
 	})
 	var slow []net.Conn
 	for range 8 {
@@ -256,9 +255,9 @@ func TestSlowestMakesWay(t *testing.T) {
 
 // Without a slower one to cut off, who does not fit is told so.
 func TestOverBudgetIsTold(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) {
-		c.Server.MaxConnections = 4
-		c.Server.MemoryBudget = 3*config.ConnectionBytes + 1024
+	f := newFixture(t, text("ok"), func(c *Settings) {
+		c.MaxConnections = 4
+		c.MemoryBudget = 3*connectionBytes + 1024
 	})
 	c := dial(t, f.addr)
 	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nA: "+strings.Repeat("a", 15<<10)+"\r\n\r\n")
@@ -283,9 +282,9 @@ func TestSlowBodyIsCutByItsRate(t *testing.T) {
 	f := newFixture(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprintf(w, "%d %v", n, err == nil)
-	}), func(c *config.Config) {
-		c.Server.MinRate = 1 << 10
-		c.Server.ReadTimeout = time.Minute
+	}), func(c *Settings) {
+		c.MinRate = 1 << 10
+		c.ReadTimeout = time.Minute
 	})
 	c := dial(t, f.addr)
 	begin := time.Now()
@@ -317,7 +316,7 @@ func TestReaderThatDoesNotReadIsCut(t *testing.T) {
 				return
 			}
 		}
-	}), func(c *config.Config) { c.Server.WriteTimeout = 5 * time.Minute })
+	}), func(c *Settings) { c.WriteTimeout = 5 * time.Minute })
 	c := dial(t, f.addr)
 	_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -339,11 +338,11 @@ func TestReaderThatDoesNotReadIsCut(t *testing.T) {
 }
 
 func TestOneSourceDoesNotTakeAllPlaces(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) {
-		c.Server.Listen = []string{"0.0.0.0:0"}
-		c.Server.MaxConnections = 8
-		c.Server.MaxConnectionsPerSource = 3
-		c.Server.TrustedSources = []netip.Prefix{netip.MustParsePrefix("127.0.0.3/32")}
+	f := newFixture(t, text("ok"), func(c *Settings) {
+		c.Listen = []string{"0.0.0.0:0"}
+		c.MaxConnections = 8
+		c.MaxConnectionsPerSource = 3
+		c.TrustedSources = []netip.Prefix{netip.MustParsePrefix("127.0.0.3/32")}
 	})
 	addr := "127.0.0.1" + f.addr[strings.LastIndexByte(f.addr, ':'):]
 	for range 3 {
@@ -380,10 +379,10 @@ func TestRequestsOfOneSourceTakeTurns(t *testing.T) {
 			<-release
 		}
 		_, _ = io.WriteString(w, "ok")
-	}), func(c *config.Config) {
-		c.Server.Listen = []string{"0.0.0.0:0"}
-		c.Server.MaxRequestsPerSource = 2
-		c.Server.DrainTimeout = 20 * time.Second
+	}), func(c *Settings) {
+		c.Listen = []string{"0.0.0.0:0"}
+		c.MaxRequestsPerSource = 2
+		c.DrainTimeout = 20 * time.Second
 	})
 	addr := "127.0.0.1" + f.addr[strings.LastIndexByte(f.addr, ':'):]
 	var waiting []net.Conn
@@ -410,7 +409,7 @@ func TestRequestsOfOneSourceTakeTurns(t *testing.T) {
 	}
 	// A new configuration has more places at once.
 	cfg := *f.cfg
-	cfg.Server.MaxRequestsPerSource = 3
+	cfg.MaxRequestsPerSource = 3
 	f.Swap(NewGeneration(2, &cfg, text("new")), nil)
 	if _, body := get(t, dialFrom(t, "127.0.0.2", addr)); body != "new" {
 		t.Errorf("with another configuration: %q", body)
@@ -501,9 +500,9 @@ func TestDrainAnswersWhatHasArrived(t *testing.T) {
 // When all places are taken, the connection that has been silent for the longest
 // time makes way; one that has sent something does not.
 func TestSilentConnectionsMakeWay(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) {
-		c.Server.MaxConnections = 3
-		c.Server.ReadHeaderTimeout = 30 * time.Second
+	f := newFixture(t, text("ok"), func(c *Settings) {
+		c.MaxConnections = 3
+		c.ReadHeaderTimeout = 30 * time.Second
 	})
 	begun, quiet, done := dial(t, f.addr), dial(t, f.addr), dial(t, f.addr)
 	send(t, begun, "GET / HTTP/1.1\r\n")

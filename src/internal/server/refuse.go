@@ -136,7 +136,7 @@ func (s *Server) busy(w http.ResponseWriter, r *http.Request) {
 	const status = http.StatusTooManyRequests
 	id := trace.NewRequestID()
 	detail := fmt.Sprintf("this address has %d requests that are worked on (server.max_requests_per_source), and they take longer than %v",
-		s.generation.Load().Config.Server.MaxRequestsPerSource, turnTimeout)
+		s.generation.Load().Settings.MaxRequestsPerSource, turnTimeout)
 	s.countRefused(status, detail, id, nil)
 	body := problem.New(status, detail, r.URL.EscapedPath(), id).JSON()
 	h := w.Header()

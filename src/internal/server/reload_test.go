@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 )
 
 var (
@@ -86,7 +84,7 @@ func (c *reloadClient) close() {
 
 func TestReloadLosesNoRequest(t *testing.T) {
 	local := netip.MustParsePrefix("127.0.0.0/8")
-	f := newFixture(t, text("ok"), func(c *config.Config) { c.Server.TrustedSources = []netip.Prefix{local} })
+	f := newFixture(t, text("ok"), func(c *Settings) { c.TrustedSources = []netip.Prefix{local} })
 	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	kinds := []func(*reloadClient){
 		func(c *reloadClient) { c.ask(1, request) },
@@ -111,7 +109,7 @@ func TestReloadLosesNoRequest(t *testing.T) {
 	for n := range *reloads {
 		time.Sleep(5 * time.Millisecond)
 		cfg := *f.cfg
-		cfg.Server.MaxRequestsPerSource = 1 + n%2
+		cfg.MaxRequestsPerSource = 1 + n%2
 		f.Swap(NewGeneration(uint64(n+2), &cfg, text("ok")), nil)
 	}
 	stop.Store(true)

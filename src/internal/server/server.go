@@ -24,7 +24,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	lines "github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 )
@@ -147,7 +146,7 @@ func (s *Server) Stats() Stats {
 		Sources: int(s.sources.count.Load()), Memory: s.memory.used.Load(), Budget: s.memory.limit.Load(),
 	}
 	if g := s.generation.Load(); g != nil {
-		stats.Limit = g.Config.Server.MaxConnections
+		stats.Limit = g.Settings.MaxConnections
 	}
 	return stats
 }
@@ -288,10 +287,10 @@ func setOptions(socket any, set func(fd int) error) error {
 func (s *Server) Swap(g *Generation, change *Change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	limit, _ := g.Config.Server.Budget()
+	limit, _ := g.Settings.Budget()
 	s.memory.limit.Store(limit)
 	old := s.generation.Swap(g)
-	s.sources.setTurns(g.Config.Server.MaxRequestsPerSource)
+	s.sources.setTurns(g.Settings.MaxRequestsPerSource)
 	if s.served == nil {
 		s.served = make(chan struct{})
 		go func() {
@@ -449,12 +448,12 @@ func (s *Server) accept(socket *socket) error {
 
 // take hands a connection to net/http, or refuses it when it is one too many.
 func (s *Server) take(raw net.Conn) {
-	cfg := &s.generation.Load().Config.Server
+	cfg := s.generation.Load().Settings
 	ip := addressOf(raw.RemoteAddr())
 	// Who comes over a socket that is not of IP is on this device.
 	limit, isTrusted := cfg.MaxConnections, !ip.IsValid() || trusted(cfg.TrustedSources, ip)
 	if isTrusted {
-		limit += config.ReservedConnections
+		limit += reservedConnections
 	}
 	if s.active.Add(1) > int64(limit) && !s.closeIdlest(int64(limit)) {
 		s.active.Add(-1)
@@ -471,7 +470,7 @@ func (s *Server) take(raw net.Conn) {
 			return
 		}
 	}
-	if !s.memory.take(config.ConnectionBytes) {
+	if !s.memory.take(connectionBytes) {
 		s.active.Add(-1)
 		if account != nil {
 			s.sources.leave(account)
@@ -525,7 +524,7 @@ func (s *Server) forget(c *conn) {
 		if c.source != nil {
 			s.sources.leave(c.source)
 		}
-		s.memory.give(config.ConnectionBytes)
+		s.memory.give(connectionBytes)
 		s.active.Add(-1)
 	}
 	s.open.Add(-1)

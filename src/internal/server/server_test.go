@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/problem"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/servicetest"
@@ -25,23 +24,23 @@ import (
 type fixture struct {
 	*Server
 	registry *health.Registry
-	cfg      *config.Config
+	cfg      *Settings
 	addr     string
 	logs     *servicetest.Buffer
 }
 
-func newFixture(t *testing.T, handler http.Handler, change func(*config.Config)) *fixture {
+func newFixture(t *testing.T, handler http.Handler, change func(*Settings)) *fixture {
 	t.Helper()
 	servicetest.NoLeaks(t)
-	cfg := config.Default()
-	cfg.Server.Listen = []string{"127.0.0.1:0"}
-	cfg.Server.DrainTimeout = 2 * time.Second
+	cfg := DefaultSettings()
+	cfg.Listen = []string{"127.0.0.1:0"}
+	cfg.DrainTimeout = 2 * time.Second
 	if change != nil {
 		change(cfg)
 	}
 	f := &fixture{registry: &health.Registry{}, cfg: cfg, logs: &servicetest.Buffer{}}
 	f.Server = New(servicetest.TextLogger(f.logs), f.registry, func(err error) { t.Errorf("accept loop: %v", err) })
-	sockets, err := f.Open(cfg.Server.Listen, "FILE")
+	sockets, err := f.Open(cfg.Listen, "FILE")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +91,7 @@ func get(t *testing.T, c net.Conn) (*http.Response, string) {
 }
 
 func TestConnectionLimit(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) { c.Server.MaxConnections = 2 })
+	f := newFixture(t, text("ok"), func(c *Settings) { c.MaxConnections = 2 })
 	first, second := dial(t, f.addr), dial(t, f.addr)
 	get(t, first)
 	get(t, second)
@@ -104,7 +103,7 @@ func TestConnectionLimit(t *testing.T) {
 	if r.StatusCode != 503 || r.Header.Get("Retry-After") == "" || !r.Close || r.Header.Get("Content-Type") != problem.ContentType || r.Header.Get("X-Request-Id") != p.RequestID {
 		t.Errorf("refused with %d %v", r.StatusCode, r.Header)
 	}
-	if s := f.Stats(); s.Active != 2 || s.Limit != 2 || s.Refused != 1 || s.Sources != 1 || s.Memory < 2*config.ConnectionBytes {
+	if s := f.Stats(); s.Active != 2 || s.Limit != 2 || s.Refused != 1 || s.Sources != 1 || s.Memory < 2*connectionBytes {
 		t.Errorf("stats = %+v", s)
 	}
 	// At the limit the process can still test itself.
@@ -123,9 +122,9 @@ func TestConnectionLimit(t *testing.T) {
 }
 
 func TestSilentConnectionsOverTheLimitAreBounded(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) {
-		c.Server.MaxConnections = 1
-		c.Server.ReadHeaderTimeout = time.Minute
+	f := newFixture(t, text("ok"), func(c *Settings) {
+		c.MaxConnections = 1
+		c.ReadHeaderTimeout = time.Minute
 	})
 	get(t, dial(t, f.addr))
 	var conns []net.Conn
@@ -158,7 +157,7 @@ func TestSwapLetsRunningRequestsFinish(t *testing.T) {
 		answer <- body
 	}()
 	<-entered
-	sockets, err := f.Open(f.cfg.Server.Listen, "FILE")
+	sockets, err := f.Open(f.cfg.Listen, "FILE")
 	if err != nil || len(sockets.opened) != 0 {
 		t.Fatalf("an address that is open was opened again: %v, %v", sockets, err)
 	}
@@ -241,14 +240,14 @@ func TestPortTaken(t *testing.T) {
 }
 
 func TestIPv4WildcardIsNotIPv6(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) { c.Server.Listen = []string{"0.0.0.0:0"} })
+	f := newFixture(t, text("ok"), func(c *Settings) { c.Listen = []string{"0.0.0.0:0"} })
 	if !strings.HasPrefix(f.addr, "0.0.0.0:") {
 		t.Errorf("address %s", f.addr)
 	}
 }
 
 func TestSlowHeader(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) { c.Server.ReadHeaderTimeout = 100 * time.Millisecond })
+	f := newFixture(t, text("ok"), func(c *Settings) { c.ReadHeaderTimeout = 100 * time.Millisecond })
 	c := dial(t, f.addr)
 	if _, err := fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n"); err != nil {
 		t.Fatal(err)
@@ -261,7 +260,7 @@ func TestSlowHeader(t *testing.T) {
 }
 
 func TestLargeHeader(t *testing.T) {
-	f := newFixture(t, text("ok"), func(c *config.Config) { c.Server.MaxHeaderBytes = 4096 })
+	f := newFixture(t, text("ok"), func(c *Settings) { c.MaxHeaderBytes = 4096 })
 	c := dial(t, f.addr)
 	go func() {
 		_, _ = fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", 16<<10))
@@ -310,7 +309,7 @@ func TestSelfRequestOfABlockedChain(t *testing.T) {
 
 func TestSelfRequestWithoutAServingGoroutine(t *testing.T) {
 	s := New(servicetest.TextLogger(io.Discard), &health.Registry{}, nil)
-	s.generation.Store(NewGeneration(1, config.Default(), nil)) // nobody accepts
+	s.generation.Store(NewGeneration(1, DefaultSettings(), nil)) // nobody accepts
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, _, err := s.SelfRequest(ctx, "/livez"); err == nil || !strings.Contains(err.Error(), "takes no connection") {
@@ -336,7 +335,7 @@ func TestAcceptThatFailsBringsNoBeat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Swap(NewGeneration(1, config.Default(), text("ok")), change)
+	s.Swap(NewGeneration(1, DefaultSettings(), text("ok")), change)
 	time.Sleep(acceptLimit + 200*time.Millisecond)
 	if failed := registry.LiveReport().Failed(); !strings.HasPrefix(failed, "loop/accept-http: no beat") {
 		t.Errorf("failed checks: %q", failed)
@@ -361,7 +360,7 @@ func TestAcceptLoopThatEndsIsReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Swap(NewGeneration(1, config.Default(), text("ok")), change)
+	s.Swap(NewGeneration(1, DefaultSettings(), text("ok")), change)
 	ln.Close()
 	if err := <-failed; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("reported %v", err)
@@ -384,7 +383,7 @@ func TestStreamsEndWithTheirGeneration(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "end")
 	})
-	f := newFixture(t, stream, func(c *config.Config) { c.Server.DrainTimeout = time.Minute })
+	f := newFixture(t, stream, func(c *Settings) { c.DrainTimeout = time.Minute })
 	follow := func() <-chan string {
 		answer := make(chan string, 1)
 		c := dial(t, f.addr)

@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/events"
 )
 
@@ -41,7 +42,7 @@ func (e eventsResource) routes() []edge.Route {
 func (e eventsResource) page(c *gin.Context) {
 	query, err := parseEventsQuery(c.Request.URL.RawQuery)
 	if err != nil {
-		answerProblem(c, http.StatusBadRequest, err.Error())
+		web.Problem(c, http.StatusBadRequest, err.Error())
 		return
 	}
 	var page events.Page

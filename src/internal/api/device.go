@@ -30,7 +30,7 @@ type deviceService struct {
 type deviceResource struct {
 	log     *log.Log
 	device  *device.Reader
-	version string
+	product edge.Product
 }
 
 func (d deviceResource) routes() []edge.Route {
@@ -49,7 +49,7 @@ func (d deviceResource) routes() []edge.Route {
 			Arch:     info.Arch,
 			Kernel:   info.Kernel,
 			OS:       info.OS,
-			Service:  deviceService{Name: "gin-edged", Version: d.version, GoVersion: runtime.Version()},
+			Service:  deviceService{Name: d.product.Name, Version: d.product.Version, GoVersion: runtime.Version()},
 		})
 	}}}
 }

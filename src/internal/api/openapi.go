@@ -5,17 +5,16 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	spec "github.com/meta-gin-edge/meta-gin-edge/src/api"
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 )
 
-type openAPIResource struct{}
+type openAPIResource struct{ document []byte }
 
-func (openAPIResource) routes() []edge.Route {
+func (o openAPIResource) routes() []edge.Route {
 	return []edge.Route{{Method: http.MethodGet, Path: "/openapi.json", Role: edge.Anyone, Handle: func(c *gin.Context) {
 		if !noQuery(c) {
 			return
 		}
-		c.Data(http.StatusOK, "application/json", spec.OpenAPI)
+		c.Data(http.StatusOK, "application/json", o.document)
 	}}}
 }

@@ -119,7 +119,7 @@ func (s systemResource) routes() []edge.Route {
 			Memory:        figures.Memory,
 			Service: statusService{
 				PID:           os.Getpid(),
-				Version:       s.Version,
+				Version:       s.Product.Version,
 				StartedAt:     startedAt(time.Now(), uptime),
 				UptimeSeconds: uptime.Seconds(),
 				RSSBytes:      figures.RSSBytes,

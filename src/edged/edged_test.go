@@ -1,4 +1,4 @@
-package main
+package edged
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 )
 
 func TestCommandLine(t *testing.T) {
@@ -27,7 +29,7 @@ func TestCommandLine(t *testing.T) {
 		{"-version", 0, fmt.Sprintf("gin-edged devel (%s %s/%s)\n", runtime.Version(), runtime.GOOS, runtime.GOARCH), ""},
 		{"-help", 0, "-check-config", ""},
 		{"-check-config -config " + good + " -config " + good, 0, "configuration is valid: " + good + ", " + good + "\n", ""},
-		{"-check-config -config " + bad, 1, "", bad + ":1: key log.levle: unknown key; known keys are "},
+		{"-check-config -config " + bad, 1, "", bad + ":1: key log.levle: unknown key; did you mean log.level?"},
 		{"-check-config -config " + dir + "/missing", 1, "", "no such file"},
 		{"-print-config -config " + good, 0, "level = \"warn\"", ""},
 		{"-config " + bad, 1, "", bad + ":1: key log.levle"},
@@ -37,7 +39,7 @@ func TestCommandLine(t *testing.T) {
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := run(strings.Fields(tc.args), &stdout, &stderr)
+			code := service{Product: edge.Product{Name: "gin-edged", Version: version}}.run(strings.Fields(tc.args), &stdout, &stderr)
 			if code != tc.code || !strings.Contains(stdout.String(), tc.stdout) || !strings.Contains(stderr.String(), tc.stderr) ||
 				tc.stdout == "" && stdout.Len() > 0 || tc.stderr == "" && stderr.Len() > 0 {
 				t.Errorf("exit %d\nstdout %q\nstderr %q", code, &stdout, &stderr)

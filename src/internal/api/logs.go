@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge/web"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 )
@@ -87,7 +88,7 @@ func (l logsResource) page(c *gin.Context) {
 	q := newLogQuery()
 	err := readQuery(c.Request.URL.RawQuery, readers{"cursor": q.readCursor, "level": q.readLevel, "limit": readLimit(&q.limit, maxLogLimit)})
 	if err != nil {
-		answerProblem(c, http.StatusBadRequest, err.Error())
+		web.Problem(c, http.StatusBadRequest, err.Error())
 		return
 	}
 	if q.cursor == nil {
@@ -160,7 +161,7 @@ func (l logsResource) stream(c *gin.Context) {
 		}
 	}
 	if err != nil {
-		answerProblem(c, http.StatusBadRequest, err.Error())
+		web.Problem(c, http.StatusBadRequest, err.Error())
 		return
 	}
 	leave, crowded := l.streams.enter(c.Request.Context())
@@ -170,7 +171,7 @@ func (l logsResource) stream(c *gin.Context) {
 			status, detail = http.StatusTooManyRequests, fmt.Sprintf("all %d log streams of this address are in use", maxStreamsPerSource)
 		}
 		c.Header("Retry-After", strconv.Itoa(int(streamRetry.Seconds())))
-		answerProblem(c, status, detail)
+		web.Problem(c, status, detail)
 		return
 	}
 	defer leave()

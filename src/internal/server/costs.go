@@ -1,8 +1,9 @@
-package config
+package server
 
 import (
 	"fmt"
 
+	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/memory"
 )
 
@@ -10,13 +11,13 @@ import (
 // of a connection and what the garbage collector lets grow come on top: the
 // budget is a quarter of the memory for that reason.
 const (
-	// ConnectionBytes is a connection that does nothing: two buffers of 4 KiB, the
+	// connectionBytes is a connection that does nothing: two buffers of 4 KiB, the
 	// stack of its goroutine, and what net/http knows of it.
-	ConnectionBytes = 16 << 10
+	connectionBytes = 16 << 10
 
-	// ReservedConnections are beyond max_connections, for server.trusted_sources:
+	// reservedConnections are beyond max_connections, for server.trusted_sources:
 	// an administrator gets in when all places are taken.
-	ReservedConnections = 8
+	reservedConnections = 8
 
 	// busyRequests is how many requests with the largest header must fit beside
 	// all connections. Those above wait for no room: they are told to come again.
@@ -26,15 +27,15 @@ const (
 	lineBytes    = 128     // an entry of net/http's header map and its slice
 )
 
-// RequestBytes is what a request holds once net/http has read its header of so
+// requestBytesOf is what a request holds once net/http has read its header of so
 // many bytes and lines.
-func RequestBytes(bytes, lines int) int64 {
+func requestBytesOf(bytes, lines int) int64 {
 	return requestBytes + 2*int64(bytes) + lineBytes*int64(lines)
 }
 
 // Budget returns server.memory_budget in bytes and where it comes from. Without
 // a value it is a quarter of the memory that the process may use.
-func (s *Server) Budget() (bytes int64, source string) {
+func (s *Settings) Budget() (bytes int64, source string) {
 	if s.MemoryBudget > 0 {
 		return int64(s.MemoryBudget), "server.memory_budget"
 	}
@@ -44,7 +45,7 @@ func (s *Server) Budget() (bytes int64, source string) {
 
 // ConnectionsPerSource returns server.max_connections_per_source: without a value
 // a quarter of max_connections, but not below 8.
-func (s *Server) ConnectionsPerSource() int {
+func (s *Settings) ConnectionsPerSource() int {
 	limit := s.MaxConnectionsPerSource
 	if limit == 0 {
 		limit = max(8, s.MaxConnections/4)
@@ -53,38 +54,32 @@ func (s *Server) ConnectionsPerSource() int {
 }
 
 // budgeted are the keys that the sum of fits is made of.
-var budgeted = []string{"server.max_connections", "server.max_header_bytes", "server.max_header_lines", "server.memory_budget"}
+var budgeted = []string{"max_connections", "max_header_bytes", "max_header_lines", "memory_budget"}
 
 // fits says whether the connections, and some requests with the largest header,
 // fit into the budget, and the budget into the memory.
-func (c *Config) fits() error {
-	s := &c.Server
+func (s *Settings) fits() error {
 	// Half of it: the collector lets garbage grow to the size of what is in use.
 	if limit, source, known := memory.Limit(); known && int64(s.MemoryBudget) > limit/2 {
-		return c.disagree("server.memory_budget", "", fmt.Errorf("%s is more than half of %s, %s: lower it, or raise MemoryHigh= and GOMEMLIMIT of the unit",
-			mebibytes(int64(s.MemoryBudget)), source, mebibytes(limit)))
+		return &edge.KeyError{Keys: []string{"memory_budget"}, Err: fmt.Errorf("%s is more than half of %s, %s: lower it, or raise MemoryHigh= and GOMEMLIMIT of the unit",
+			mebibytes(int64(s.MemoryBudget)), source, mebibytes(limit))}
 	}
 	budget, source := s.Budget()
-	connections := int64(s.MaxConnections+ReservedConnections) * ConnectionBytes
-	request := RequestBytes(s.MaxHeaderBytes, s.MaxHeaderLines)
+	connections := int64(s.MaxConnections+reservedConnections) * connectionBytes
+	request := requestBytesOf(s.MaxHeaderBytes, s.MaxHeaderLines)
 	busy := int64(min(busyRequests, s.MaxConnections))
 	need := connections + busy*request
 	if need <= budget {
 		return nil
 	}
 	remedy := "not one connection fits"
-	if fit := (budget-busy*request)/ConnectionBytes - ReservedConnections; fit > 0 {
+	if fit := (budget-busy*request)/connectionBytes - reservedConnections; fit > 0 {
 		remedy = fmt.Sprintf("%d connections fit", fit)
 	}
 	err := fmt.Errorf("(server.max_connections %d + %d reserved) x %d KiB + %d requests with the largest header (max_header_bytes %d, max_header_lines %d) x %d KiB = %s exceeds the budget of %s (%s): %s; lower it, or raise server.memory_budget together with MemoryHigh= of the unit",
-		s.MaxConnections, ReservedConnections, ConnectionBytes>>10, busy, s.MaxHeaderBytes, s.MaxHeaderLines, request>>10,
+		s.MaxConnections, reservedConnections, connectionBytes>>10, busy, s.MaxHeaderBytes, s.MaxHeaderLines, request>>10,
 		mebibytes(need), mebibytes(budget), source, remedy)
-	for _, name := range budgeted {
-		if _, ok := c.origin[name]; ok {
-			return c.disagree(name, "", err)
-		}
-	}
-	return fmt.Errorf("key server.max_connections, by default: %w", err)
+	return &edge.KeyError{Keys: budgeted, Err: err}
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
