@@ -65,6 +65,10 @@ type Route struct {
 	// is charged to the memory of the service before the handler runs.
 	Body   int64
 	Cost   Cost
+	// Handle answers. One that goes on beyond server.read_timeout and
+	// write_timeout together (a minute) is taken for hung, and the watchdog
+	// restarts the service; a stream sets deadlines of its own, by
+	// http.ResponseController.
 	Handle gin.HandlerFunc
 
 	// Summary is a line for the API document, Operation the rest of it: the

@@ -75,9 +75,13 @@ type App struct {
 	keeping   chan struct{}                 // holds a value while copies of layers are written
 	activated bool                          // systemd passed the sockets
 	phase     atomic.Value
+	hung      atomic.Value // hungHandler
 	reload    atomic.Pointer[api.Reload]
 	swap      sync.Mutex // a reload must not swap once the drain has begun
 }
+
+// hungHandler is what the main loop has found last.
+type hungHandler struct{ err error }
 
 type phase string
 
@@ -158,6 +162,8 @@ func newApp(options Options) (*App, error) {
 	})
 	a.health.Ready("data", a.record.ready)
 	a.health.Ready("config", a.configReady)
+	a.hung.Store(hungHandler{})
+	a.health.Live("handlers", func() error { return a.hung.Load().(hungHandler).err })
 	return a, nil
 }
 
@@ -380,6 +386,7 @@ func (a *App) loop(ctx context.Context, group *errgroup.Group, beat *health.Loop
 			a.record.watchData()
 			a.record.watchFirewall()
 			a.crowd.watch(time.Now(), a.server.Stats())
+			a.hung.Store(hungHandler{a.server.Hung()})
 		case <-hangup:
 			// Files may be on a slow medium, so the reload has a goroutine. The
 			// next request waits in the channel until this one has ended.

@@ -78,6 +78,7 @@ type conn struct {
 	pace       time.Time // until when the next of them must have come
 	generation *Generation
 	turns      chan struct{} // where the request has a place
+	handling   *http.Request // that a handler has; nil when none does
 	readLimit  time.Time     // set by net/http or a handler; zero: none
 	writeLimit time.Time     // of the answer
 	readSet    time.Time     // the deadline in force below
@@ -556,6 +557,7 @@ func (c *conn) begin(g *Generation, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		c.body = r.ContentLength // -1: chunked
 	}
+	c.handling = r
 	g.running.Add(1)
 }
 
@@ -565,6 +567,19 @@ func (c *conn) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.linger = c.body != 0
+	c.handling = nil
+}
+
+// hung is for how long a handler has gone on although nothing that it reads or
+// writes can make it wait any more; 0 when it has not. One that sets deadlines
+// of its own, as a stream does, moves that.
+func (c *conn) hung(now time.Time) (time.Duration, *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.handling == nil || c.writeLimit.IsZero() {
+		return 0, nil
+	}
+	return max(0, now.Sub(c.writeLimit)-c.generation.Settings.ReadTimeout), c.handling
 }
 
 // release ends what the request holds. c.mu is held.

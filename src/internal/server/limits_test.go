@@ -566,3 +566,42 @@ func TestPipelinedRequestsTakeTurns(t *testing.T) {
 		t.Errorf("%d of their requests were served before one of another client", median)
 	}
 }
+
+// A handler that hangs is found, whatever its client does; one that waits for a
+// client, within its limits, is not.
+func TestHungHandlers(t *testing.T) {
+	release := make(chan struct{})
+	f := newFixture(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/hangs":
+			<-release
+		case "/stream":
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute))
+			<-release
+		}
+	}), func(c *Settings) { c.ReadTimeout, c.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond })
+	defer close(release)
+	ask := func(path string) net.Conn {
+		c := dial(t, f.addr)
+		if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	defer ask("/stream").Close()
+	defer ask("/fine").Close()
+	time.Sleep(400 * time.Millisecond)
+	if err := f.Hung(); err != nil {
+		t.Errorf("nothing hangs: %v", err)
+	}
+	c := ask("/hangs")
+	time.Sleep(50 * time.Millisecond)
+	if err := f.Hung(); err != nil {
+		t.Errorf("within its time: %v", err)
+	}
+	c.Close() // it goes on without its client
+	time.Sleep(400 * time.Millisecond)
+	if err := f.Hung(); err == nil || !strings.Contains(err.Error(), `the handler of GET "/hangs" has gone on for 0 s beyond`) {
+		t.Errorf("error %v", err)
+	}
+}

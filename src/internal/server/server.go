@@ -560,6 +560,25 @@ func (s *Server) closeIdlest(limit int64) bool {
 	return s.active.Load() <= limit
 }
 
+// Hung names the handler that has gone on for the longest time beyond
+// server.read_timeout and write_timeout, or is nil. No client can make one do so:
+// its reads and writes end with these.
+func (s *Server) Hung() error {
+	var longest time.Duration
+	var request *http.Request
+	now := time.Now()
+	for _, c := range s.list() {
+		if d, r := c.hung(now); d > longest {
+			longest, request = d, r
+		}
+	}
+	if request == nil {
+		return nil
+	}
+	const most = 64
+	return fmt.Errorf("the handler of %s %.*q has gone on for %.0f s beyond server.read_timeout and write_timeout", request.Method, most, request.URL.Path, longest.Seconds())
+}
+
 // cutAll cuts off the connections for which is says true. It holds their lock.
 func (s *Server) cutAll(is func(*conn) bool) {
 	for _, c := range s.list() {
