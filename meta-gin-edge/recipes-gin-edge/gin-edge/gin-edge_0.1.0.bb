@@ -23,25 +23,13 @@ SRC_URI += "\
 
 require recipes-gin-edge/gin-edge-product.inc
 
-inherit go-mod go-mod-update-modules systemd useradd features_check
+inherit gin-edge-go systemd useradd features_check
 
 REQUIRED_DISTRO_FEATURES = "systemd"
 
 GO_INSTALL = "${GO_IMPORT}/cmd/gin-edged ${GO_IMPORT}/cmd/gin-edge-firewall"
-# msgpack alone would double the binary. As GOFLAGS the tag holds for update_modules, too.
-export GOFLAGS = "-tags=nomsgpack"
-GOBUILDFLAGS:append = " -buildvcs=false"
 GO_EXTRA_LDFLAGS = "-X ${GO_IMPORT}/edged.version=${PV}"
-# One binary: for most architectures the class would link to the shared Go runtime, and put its folder into the
-# binary as a search path for libraries.
-GO_LINKSHARED = ""
-GO_RPATH = ""
-GO_RPATH_LINK = ""
-# The toolchain's own linker brings relro and immediate binding.
-GO_LINKMODE = "-linkmode=external"
-# The release's Go and the fetched modules, or an error: never a download from a build task.
-export GOTOOLCHAIN = "local"
-GOPROXY:task-compile = "off"
+GIN_EDGE_MAX_BYTES = "12000000"
 
 do_install() {
     install -D -m 0755 ${B}/${GO_BUILD_BINDIR}/gin-edged ${D}${bindir}/gin-edged
@@ -52,10 +40,12 @@ do_install() {
     install -D -m 0644 ${UNPACKDIR}/gin-edge.sysusers ${D}${nonarch_libdir}/sysusers.d/gin-edge.conf
 }
 
-# The unit is apart from the binary, so that a product can bring its own.
-PACKAGE_BEFORE_PN = "${PN}-units ${PN}-firewall"
+# Unit and binary are apart, so that a product can bring its own: for the binary see gin-edge-service.bbclass.
+PACKAGE_BEFORE_PN = "${PN}-service ${PN}-units ${PN}-firewall"
+VIRTUAL-RUNTIME_gin-edge-service ?= "gin-edge-service"
 VIRTUAL-RUNTIME_gin-edge-units ?= "gin-edge-units"
 VIRTUAL-RUNTIME_gin-edge-conf ?= "gin-edge-conf"
+FILES:${PN}-service = "${bindir}/gin-edged"
 FILES:${PN}-units = "${systemd_system_unitdir}/${GIN_EDGE_UNIT}"
 FILES:${PN}-firewall = "${sbindir}/gin-edge-firewall ${systemd_system_unitdir}/gin-edge-firewall.service \
     ${nonarch_libdir}/sysctl.d/50-gin-edge-firewall.conf"
@@ -65,7 +55,7 @@ RDEPENDS:${PN}-firewall = "iptables iptables-modules"
 # RestrictAddressFamilies=, MemoryDenyWriteExecute= and all else that is a filter of system calls. systemd itself
 # recommends it only, and an image may have no recommendations.
 RDEPENDS:${PN}-units = "${@bb.utils.contains('DISTRO_FEATURES', 'seccomp', 'libseccomp', '', d)}"
-RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
+RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-service} ${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
 # A kernel that has them built in has no such packages.
 RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit kernel-module-xt-tcpudp"
 
