@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # Sourced by scripts/build: what BitBake asks of this machine. Each check adds to $packages,
 # $faults or $notes, so that everything that is missing is said in one go.
+# shellcheck disable=SC2154 # top and work are scripts/build's
 
 # The tests show other hosts: a folder that is read in place of / where a check reads a file.
 host_root=${GIN_EDGE_HOST_ROOT:-}
@@ -220,7 +221,7 @@ check_host() {
 # What a person without root types as root, or root's own next step: one command a line.
 remedies() {
     if [ -n "$packages" ] && have apt-get; then
-        # shellcheck disable=SC2086 # one word each
+        # shellcheck disable=SC2046,SC2086 # one word each
         echo apt-get update "&&" apt-get install --no-install-recommends $(printf '%s\n' $packages $wanted | sort -u)
     elif [ -n "$packages" ]; then
         echo "# the packages of this system: https://docs.yoctoproject.org/ref-manual/system-requirements.html"
@@ -237,6 +238,7 @@ remedies() {
 # As root: does what remedies() prints, and makes the user. Debian and its like only.
 install_host() {
     if [ -n "$packages$wanted" ] && have apt-get; then
+        # shellcheck disable=SC2086 # one word each
         say "installing$(printf ' %s' $packages $wanted)"
         apt-get -qq update
         # shellcheck disable=SC2086 # one word each
