@@ -16,7 +16,7 @@ kernel_tree() { # VERSION: sets $tree to what Kconfig needs of that kernel's sou
     tree=$cache/kernel/linux-$1
     [ ! -e "$tree/complete" ] || return 0
     sum=$(printf '%s' "$kernel_sources" | sed -n "s/^$1 //p")
-    [ -n "$sum" ] || die "scripts/lib-kernel.sh: kernel_sources has no line for $1"
+    [ -n "$sum" ] || die "tests/steps/kernel.sh: kernel_sources has no line for $1"
     name=linux_$1.orig.tar.xz
     tarball=$lab/downloads/$name
     if [ ! -f "$tarball" ]; then
@@ -107,9 +107,10 @@ kernel_configs() {
     kernel_tree 6.18.15 || { echo "Linux 6.18.15 could not be had from Debian's archive"; return 1; }
     linux=$tree status=0 count=0
     release_build=$(lab_value KAS_WORK_DIR)/build-release
-    for machine in qemuarm64 qemux86-64 raspberrypi3-64 raspberrypi4-64 raspberrypi5; do
-        composition=kas/qemu-arm64.yml
-        case $machine in raspberrypi*) composition=kas/$machine.yml ;; esac
+    # qemux86-64 is no board of ours; products have its kernel.
+    for machine in $(boards) qemux86-64; do
+        composition=$(composition_for "$machine")
+        : "${composition:=kas/qemu-arm64.yml}"
         have_layers "$composition" || { echo "$machine: $no_layers" >> "$STEP_LOG.skipped"; continue; }
         env=$STEP_DIR/$machine.env
         in_lab env KAS_BUILD_DIR="$release_build" KAS_MACHINE="$machine" \
@@ -117,7 +118,7 @@ kernel_configs() {
         commit=$(kernel_env "$env" SRCREV_meta)
         case $machine in
         raspberrypi*)
-            echo "$machine: with the arm64 defconfig of Linux 6.18.15 and the values in scripts/lib-kernel.sh, not the board's own tree" >> "$STEP_LOG.skipped"
+            echo "$machine: with the arm64 defconfig of Linux 6.18.15 and the values in tests/steps/kernel.sh, not the board's own tree" >> "$STEP_LOG.skipped"
             raspberrypi_defconfig "$linux" "$STEP_DIR/defconfig"
             set -- --defconfig "$STEP_DIR/defconfig"
             # Of the cache these kernels take next to nothing.
