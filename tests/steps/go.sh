@@ -82,8 +82,7 @@ step_binary() {
     status=0
     for command in gin-edged gin-edge-firewall; do
         "$checks/binary" "$STEP_DIR/$command" || status=1
-        "$checks/reflect-method" -C "$service" "./cmd/$command" || status=1
-        "$checks/forbidden-imports" -C "$service" "./cmd/$command" || status=1
+        "$checks/linked" -C "$service" "./cmd/$command" || status=1
     done
     return $status
 }
