@@ -85,9 +85,12 @@ python gin_edge_service_unpack() {
 }
 do_unpack[postfuncs] += "gin_edge_service_unpack"
 
+# The path gets into the binary, so it is relative: from the module, which go.bbclass shows below B as well.
+GIN_EDGE_BASE_PATH = "${@os.path.relpath('gin-edge-base', os.path.join('src', d.getVar('GO_IMPORT')))}"
 do_configure:append() {
+    ln -snf ${S}/gin-edge-base ${B}/gin-edge-base
     cd ${UNPACKDIR}/${GO_SRCURI_DESTSUFFIX}
-    ${GO} mod edit -replace=${GIN_EDGE_BASE}=${S}/gin-edge-base
+    ${GO} mod edit -replace=${GIN_EDGE_BASE}=${GIN_EDGE_BASE_PATH}
 }
 
 do_install() {
