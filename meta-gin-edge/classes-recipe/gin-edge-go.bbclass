@@ -70,5 +70,6 @@ python do_gin_edge_binary_check() {
     if faults:
         bb.fatal("\n".join(faults))
 }
+do_gin_edge_binary_check[doc] = "Holds the commands to the rules of lib/gin_edge/binary.py"
 do_gin_edge_binary_check[dirs] = "${GOTMPDIR}"
 addtask gin_edge_binary_check after do_compile before do_install

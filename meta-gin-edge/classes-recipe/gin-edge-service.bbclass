@@ -2,6 +2,8 @@
 # extension (docs/your-service.md). A whole recipe:
 #
 #   SUMMARY = "acme's gateway"
+#   DESCRIPTION = "What a person in a package list wants to know"
+#   HOMEPAGE = "https://acme.example/gateway"
 #   LICENSE = "MIT"
 #   LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 #   GO_IMPORT = "example.com/acme-gateway"
@@ -36,6 +38,7 @@ GIN_EDGE_SOURCE ?= ""
 GIN_EDGE_BASE = "github.com/meta-gin-edge/meta-gin-edge/src"
 
 SECTION ?= "net"
+CVE_PRODUCT ?= "${BPN}"
 GO_INSTALL = "${GO_IMPORT}/cmd/${GIN_EDGE_COMMAND}"
 GO_EXTRA_LDFLAGS = "-X ${GIN_EDGE_BASE}/edged.version=${PV}"
 
@@ -83,6 +86,7 @@ python gin_edge_service_unpack() {
     if not os.path.isdir(os.path.join(module, "cmd", d.getVar("GIN_EDGE_COMMAND"))):
         bb.fatal(f"the module has no cmd/{d.getVar('GIN_EDGE_COMMAND')}: set GIN_EDGE_COMMAND to one of its commands")
 }
+gin_edge_service_unpack[doc] = "Puts a product's module where GO_IMPORT says"
 do_unpack[postfuncs] += "gin_edge_service_unpack"
 
 # The path gets into the binary, so it is relative: from the module, which go.bbclass shows below B as well.

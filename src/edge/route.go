@@ -63,8 +63,8 @@ type Route struct {
 	// Body is the largest body that the route takes, in bytes. With 0 none is
 	// read: a request that has one is answered without waiting for it. The body
 	// is charged to the memory of the service before the handler runs.
-	Body   int64
-	Cost   Cost
+	Body int64
+	Cost Cost
 	// Handle answers. One that goes on beyond server.read_timeout and
 	// write_timeout together (a minute) is taken for hung, and the watchdog
 	// restarts the service; a stream sets deadlines of its own, by

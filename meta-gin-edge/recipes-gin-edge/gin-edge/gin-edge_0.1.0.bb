@@ -55,7 +55,7 @@ RDEPENDS:${PN}-firewall = "iptables iptables-modules"
 # RestrictAddressFamilies=, MemoryDenyWriteExecute= and all else that is a filter of system calls. systemd itself
 # recommends it only, and an image may have no recommendations.
 RDEPENDS:${PN}-units = "${@bb.utils.contains('DISTRO_FEATURES', 'seccomp', 'libseccomp', '', d)}"
-RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-service} ${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-units}"
+RDEPENDS:${PN} += "${VIRTUAL-RUNTIME_gin-edge-conf} ${VIRTUAL-RUNTIME_gin-edge-service} ${VIRTUAL-RUNTIME_gin-edge-units}"
 # A kernel that has them built in has no such packages.
 RRECOMMENDS:${PN}-firewall = "kernel-module-xt-conntrack kernel-module-xt-hashlimit kernel-module-xt-limit kernel-module-xt-tcpudp"
 

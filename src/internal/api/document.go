@@ -83,7 +83,7 @@ func operation(row edge.Route) (object, error) {
 	op := object{}
 	if row.Operation != "" {
 		if err := json.Unmarshal([]byte(row.Operation), &op); err != nil {
-			return nil, fmt.Errorf("Operation is not an object of JSON: %w", err)
+			return nil, fmt.Errorf("its Operation is not an object of JSON: %w", err)
 		}
 	}
 	op.set("summary", row.Summary)
@@ -94,7 +94,7 @@ func operation(row edge.Route) (object, error) {
 	var given []json.RawMessage
 	if raw, ok := op["parameters"]; ok {
 		if err := json.Unmarshal(raw, &given); err != nil {
-			return nil, fmt.Errorf("Operation: parameters is not an array: %w", err)
+			return nil, fmt.Errorf("its Operation: parameters is not an array: %w", err)
 		}
 	}
 	parameters := append([]any(nil), commonParameters...)
@@ -102,7 +102,7 @@ func operation(row edge.Route) (object, error) {
 	for _, raw := range given {
 		var p struct{ Name, In string }
 		if err := json.Unmarshal(raw, &p); err != nil {
-			return nil, fmt.Errorf("Operation: a parameter is not an object: %w", err)
+			return nil, fmt.Errorf("its Operation: a parameter is not an object: %w", err)
 		}
 		named[p.In+" "+p.Name] = true
 		parameters = append(parameters, raw)
@@ -117,7 +117,7 @@ func operation(row edge.Route) (object, error) {
 	responses := object{}
 	if raw, ok := op["responses"]; ok {
 		if err := json.Unmarshal(raw, &responses); err != nil {
-			return nil, fmt.Errorf("Operation: responses is not an object: %w", err)
+			return nil, fmt.Errorf("its Operation: responses is not an object: %w", err)
 		}
 	} else {
 		responses.set("200", map[string]string{"description": "The answer."})

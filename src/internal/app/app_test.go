@@ -78,6 +78,11 @@ var takesBody = edge.Route{
 // launch starts the app and waits for READY.
 func launch(t *testing.T, configuration string, above ...config.Layer) *service {
 	t.Helper()
+	return launchWith(t, configuration, []edge.Extension{{Name: "body", Routes: []edge.Route{takesBody}}}, above...)
+}
+
+func launchWith(t *testing.T, configuration string, extensions []edge.Extension, above ...config.Layer) *service {
+	t.Helper()
 	servicetest.NoLeaks(t)
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "notify")
@@ -96,7 +101,7 @@ func launch(t *testing.T, configuration string, above ...config.Layer) *service 
 	s.app, err = newApp(Options{
 		Layers:     append([]config.Layer{{Path: s.file}}, above...),
 		Product:    edge.Product{Name: "gin-edged", Version: "test"},
-		Extensions: []edge.Extension{{Name: "body", Routes: []edge.Route{takesBody}}},
+		Extensions: extensions,
 		Log:        logs,
 		Root:       os.DirFS("/"),
 		Hangup:     s.hangup,
@@ -143,6 +148,14 @@ func (s *service) want(pattern string) {
 	if !regexp.MustCompile(pattern).MatchString(got) {
 		s.t.Fatalf("datagram %q, want %s\n%s", got, pattern, s.logs)
 	}
+}
+
+// reload asks for one and waits until it has ended.
+func (s *service) reload() {
+	s.t.Helper()
+	s.hangup <- syscall.SIGHUP
+	s.want("^RELOADING=1")
+	s.want("^READY=1")
 }
 
 func (s *service) stop() {

@@ -2,16 +2,89 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
+	"time"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/api"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/device"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/extension"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/health"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/log"
+	"github.com/meta-gin-edge/meta-gin-edge/src/internal/sd"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/server"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/storage"
 )
+
+// newApp makes the parts of a service and wires them; nothing runs yet.
+func newApp(options Options) (*App, error) {
+	added, tables, err := check(options.Extensions)
+	if err != nil {
+		return nil, err
+	}
+	document, err := api.Document(options.Product.Name, added.Routes())
+	if err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	a := &App{
+		Options:  options,
+		health:   &health.Registry{},
+		failures: make(chan error, 1),
+		keeping:  make(chan struct{}, 1),
+		tables:   tables,
+		added:    added,
+	}
+	a.phase.Store(starting)
+	reader, err := device.NewReader(a.Root)
+	if err != nil {
+		a.Log.WithError(err).Warn("the identity of the device is incomplete")
+	}
+	a.server = server.New(a.Log.Logger, a.health, func(err error) {
+		select {
+		case a.failures <- err:
+		default: // one is enough to stop
+		}
+	})
+	a.record = newRecorder(a.Log.Logger, reader, a.tables, config.Labels(a.Layers))
+	a.crowd = &crowd{log: a.Log.Logger, events: a.record.events}
+	a.process = &api.Process{
+		Log:         a.Log,
+		Health:      a.health,
+		Device:      reader,
+		Product:     a.Product,
+		Document:    document,
+		Uptime:      func() time.Duration { return time.Since(started) },
+		Connections: a.server.Stats,
+		Watchdog:    func() sd.WatchdogStats { return a.watchdog.Stats() },
+		LastReload: func() api.Reload {
+			if r := a.reload.Load(); r != nil {
+				return *r
+			}
+			return api.Reload{}
+		},
+		Draining: func() bool { return a.phase.Load() == draining },
+		Events:   a.record.events,
+		Data:     a.record.data,
+		Public:   a.record.public,
+		Declared: os.Getenv(device.SandboxVariable),
+	}
+	a.warnOfSandbox()
+	a.health.Ready("state", func() error {
+		if p := a.phase.Load(); p != serving {
+			return fmt.Errorf("%v", p)
+		}
+		return nil
+	})
+	a.health.Ready("data", a.record.ready)
+	a.health.Ready("config", a.configReady)
+	a.hung.Store(hungHandler{})
+	a.health.Live("handlers", func() error { return a.hung.Load().(hungHandler).err })
+	return a, nil
+}
 
 // own are the tables of the service itself, in the order of the documentation.
 // Each is declared beside its owner.

@@ -119,7 +119,7 @@ func checkSettings(e edge.Extension) error {
 	}
 	settings := e.Settings()
 	if settings == nil {
-		return fmt.Errorf("Settings returns nil")
+		return fmt.Errorf("its Settings returns nil")
 	}
 	seen := map[string]bool{}
 	for _, k := range settings.Keys() {

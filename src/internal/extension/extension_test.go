@@ -45,7 +45,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"it has Change and no Settings": func(e *edge.Extension) {
 			e.Settings, e.Change = nil, func(edge.Settings) (func(), error) { return nil, nil }
 		},
-		"Settings returns nil": func(e *edge.Extension) { e.Settings = func() edge.Settings { return nil } },
+		"its Settings returns nil": func(e *edge.Extension) { e.Settings = func() edge.Settings { return nil } },
 		`key "pace" is there twice`: func(e *edge.Extension) {
 			e.Settings = func() edge.Settings {
 				var d time.Duration

@@ -1,10 +1,10 @@
 SUMMARY = "acme's gateway: temperatures, their history, and an LED"
+DESCRIPTION = "The device API of gin-edge with the gateway's own part: see README.md of this example."
+HOMEPAGE = "https://github.com/meta-gin-edge/meta-gin-edge"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
-
 GO_IMPORT = "example.com/acme-gateway"
 GIN_EDGE_SOURCE = "../../../src"
-
 require ${BPN}-go-mods.inc
 require ${BPN}-licenses.inc
 inherit gin-edge-service
