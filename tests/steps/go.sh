@@ -5,10 +5,11 @@
 # The Go of openembedded-core wrynose.
 release_go=1.26.5
 staticcheck_version=v0.8.2
+apidiff_version=v0.0.0-20261113113407-e3970619a1a4
 
 step_go_format() {
     need_go
-    "$checks/go-format" "$service" "$suite"
+    "$checks/go-format" "$service" "$suite" "$top"/examples/*/src
 }
 
 step_go_vet() {
@@ -32,6 +33,28 @@ step_staticcheck() {
     in_modules "$tool" -tags nomsgpack ./...
 }
 
+# Sets APIDIFF, which tests/checks/api-diff needs.
+need_apidiff() {
+    APIDIFF=$cache/bin/apidiff-$apidiff_version-$(go env GOVERSION)
+    if [ ! -x "$APIDIFF" ]; then
+        mkdir -p "$cache/bin"
+        GOBIN=$cache/bin/new go install "golang.org/x/exp/cmd/apidiff@$apidiff_version"
+        mv "$cache/bin/new/apidiff" "$APIDIFF"
+    fi
+    export APIDIFF
+}
+
+step_api_diff() {
+    need_go
+    need python3 python3
+    need_apidiff
+    rc=0
+    "$checks/api-diff" --apidiff "$APIDIFF" > "$STEP_LOG.diff" || rc=$?
+    cat "$STEP_LOG.diff"
+    [ $rc -ne 77 ] || skip "$(cat "$STEP_LOG.diff")"
+    return $rc
+}
+
 step_go_test() {
     need_go
     # The race detector needs cgo.
@@ -46,6 +69,10 @@ step_go_test() {
     packages=$(go list ./... | grep -v '/blackbox$')
     # shellcheck disable=SC2086 # one word each
     go_test -count=1 -timeout 4m $packages
+    for example in "$top"/examples/*/src; do
+        cd "$example"
+        go_test -race -tags nomsgpack -count=1 -timeout 4m ./...
+    done
 }
 
 step_fuzz() {

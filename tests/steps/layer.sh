@@ -15,6 +15,7 @@ step_checks_bite() {
     need_python
     need mformat mtools
     need_go
+    need_apidiff
     need readelf binutils
     need shellcheck shellcheck
     need make make

@@ -55,7 +55,7 @@ need_python() { # sets $python to one that has the tools of tests/checks/require
 
 in_modules() { # COMMAND...: in the folder of each Go module; all of them, then fail if one did
     status=0
-    for module in "$service" "$suite"; do
+    for module in "$service" "$suite" "$top"/examples/*/src; do
         if [ ! -f "$module/go.mod" ]; then
             echo "$module/go.mod: does not exist"
             status=1
