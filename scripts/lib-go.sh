@@ -27,10 +27,12 @@ use_go() {
     export PATH GOTOOLCHAIN=local
 }
 
-# build_commands SRC ARCH FOLDER [VERSION]: every command of the module as the
-# image has it, but for what the recipe leaves to packaging: stripping is the
-# linker's work here.
-build_commands() {
-    (cd "$1" && CGO_ENABLED=0 GOOS=linux GOARCH=$2 go build -tags nomsgpack -trimpath -buildvcs=false \
-        -buildmode=pie -ldflags "-s -w -bindnow -X github.com/meta-gin-edge/meta-gin-edge/src/edged.version=${4:-devel}" -o "$3/" ./cmd/...)
+# build_command SRC ARCH OUT VERSION PACKAGE: commands of a module as the image has them, but for
+# what the recipe leaves to packaging: stripping is the linker's work here.
+build_command() {
+    (cd "$1" && CGO_ENABLED=0 GOOS=linux GOARCH=$2 go build -tags nomsgpack -trimpath -buildvcs=false -buildmode=pie \
+        -ldflags "-s -w -bindnow -X github.com/meta-gin-edge/meta-gin-edge/src/edged.version=$4" -o "$3" "$5")
 }
+
+# build_commands SRC ARCH FOLDER [VERSION]: every command of the module.
+build_commands() { build_command "$1" "$2" "$3/" "${4:-devel}" ./cmd/...; }

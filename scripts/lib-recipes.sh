@@ -19,41 +19,41 @@ recipe_version() {
     printf '%s\n' "${name%.bb}"
 }
 
-# The text of the function, of the recipe itself or of a class of this layer that it inherits.
+# As a script: the function, and what is appended to it, of the layer's classes that the recipe
+# inherits and of the recipe itself.
 do_install_of() { # RECIPE
-    for file in "$1" $(sed -n 's/^inherit //p' "$1" | tr ' ' '\n' | sed "s|.*|$layer/classes-recipe/&.bbclass|"); do
-        if [ -f "$file" ] && sed -n '/^[a-z_]*do_install() {$/,/^}$/p' "$file" | grep .; then return 0; fi
-    done
-    die "$1: no do_install in it, nor in a class of meta-gin-edge that it inherits"
+    sed -n 's/^inherit //p' "$1" | tr ' ' '\n' | while read -r class; do
+        [ ! -f "$layer/classes-recipe/$class.bbclass" ] || cat "$layer/classes-recipe/$class.bbclass"
+    done | cat - "$1" | awk '
+        /^do_install\(\) \{$/ { inside = 1 }
+        /^do_install:append\(\) \{$/ { inside = 1; $0 = "append_" ++count "() {" }
+        inside { print }
+        /^}$/ { inside = 0 }
+        END { print "do_install"; for (n = 1; n <= count; n++) print "append_" n }'
 }
 
 # install_recipe RECIPE COMMANDS FOLDER: as BitBake would, into FOLDER; what the recipe compiles
 # is taken from COMMANDS.
 install_recipe() (
-    recipe=$1
-    text=$(do_install_of "$recipe") || exit 1
+    recipe=$1 name=${1##*/}
     mount=$(printf %s "${GIN_EDGE_DATA_DIR#/}" | tr / -).mount
-    # BitBake's names for where things lie, as openembedded-core has them, and what
-    # a product chooses is in the environment. Of a
-    # name with a dash in it the shell takes what follows the dash: not empty, as it is in this guest.
+    # BitBake's names for where things lie, as openembedded-core has them, and what else recipes ask for. What
+    # a product chooses is in the environment. Of a name with a dash in it the shell takes what follows the
+    # dash: not empty, as it is in this guest.
     export D="$3" S="${recipe%/*}/files" UNPACKDIR="${recipe%/*}/files" B="$2" GO_BUILD_BINDIR=. \
+        PN="${name%_*}" BPN="${name%_*}" GIN_EDGE_COMMAND="${name%_*}" GIN_EDGE_DATA_MOUNT="$mount" \
         bindir=/usr/bin sbindir=/usr/sbin libexecdir=/usr/libexec sysconfdir=/etc datadir=/usr/share \
-        nonarch_libdir=/usr/lib systemd_unitdir=/usr/lib/systemd systemd_system_unitdir=/usr/lib/systemd/system \
-        GIN_EDGE_DATA_MOUNT="$mount"
-    # A class calls its function by a name of its own.
+        nonarch_libdir=/usr/lib nonarch_base_libdir=/usr/lib systemd_unitdir=/usr/lib/systemd \
+        systemd_system_unitdir=/usr/lib/systemd/system
     sh -euc "bbfatal() { printf '%s\n' \"\$*\" >&2; exit 1; }
-$text
-$(printf '%s\n' "$text" | sed -n '1s/() {$//p')" || die "$recipe: its do_install fails without BitBake: see above"
+$(do_install_of "$recipe")" || die "$recipe: its do_install cannot be run without BitBake: see above"
 )
 
-# put_recipes COMMANDS FOLDER: what all recipes of the layer install, filled in.
+# put_recipes COMMANDS FOLDER [RECIPE]: what all recipes of the layer install, and then the product's, filled in.
 put_recipes() {
-    count=0
-    for recipe in "$recipes"/*/*.bb; do
+    for recipe in "$recipes"/*/*.bb ${3:+"$3"}; do
         case $recipe in */packagegroups/*) continue ;; esac
         install_recipe "$recipe" "$1" "$2" || exit 1
-        count=$((count + 1))
     done
-    [ "$count" -gt 0 ] || die "$recipes: no recipe in it"
     "$recipes/files/gin-edge-fill" "$2" || exit 1
 }
