@@ -8,12 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/getkin/kin-openapi/openapi3"
 )
 
 const problemType = "application/problem+json"
@@ -167,83 +163,6 @@ func wantProblem(t *testing.T, response Response, code int) Problem {
 		t.Errorf("request_id %q in the body, X-Request-Id %q in the header", problem.RequestID, id)
 	}
 	return problem
-}
-
-// document is what the service says about itself.
-var document = sync.OnceValues(func() (*openapi3.T, error) {
-	loader := openapi3.NewLoader()
-	location, err := url.Parse(target.url + "/openapi.json")
-	if err != nil {
-		return nil, err
-	}
-	doc, err := loader.LoadFromURI(location)
-	// It would be counted as a connection, for as long as the service keeps it.
-	http.DefaultClient.CloseIdleConnections()
-	if err != nil {
-		return nil, err
-	}
-	if err := doc.Validate(context.Background()); err != nil {
-		return nil, err
-	}
-	for _, schema := range doc.Components.Schemas {
-		closeSchema(schema.Value)
-	}
-	return doc, nil
-})
-
-// closeSchema forbids fields that the document does not name: what is sent is
-// documented.
-func closeSchema(schema *openapi3.Schema) {
-	if schema == nil {
-		return
-	}
-	if len(schema.Properties) > 0 {
-		no := false
-		schema.AdditionalProperties = openapi3.AdditionalProperties{Has: &no}
-	}
-	for _, property := range schema.Properties {
-		closeSchema(property.Value)
-	}
-	if schema.Items != nil {
-		closeSchema(schema.Items.Value)
-	}
-}
-
-func validate(t *testing.T, method, path string, response Response) {
-	t.Helper()
-	doc, err := document()
-	if err != nil {
-		t.Fatalf("openapi.json: %v", err)
-	}
-	// Paths that are not there are answered with the document's one error.
-	described := doc.Components.Responses["Problem"]
-	if item := doc.Paths.Find(path); item != nil && item.GetOperation(method) != nil {
-		responses := item.GetOperation(method).Responses
-		if described = responses.Status(response.Status); described == nil {
-			described = responses.Default()
-		}
-	}
-	for name, header := range described.Value.Headers {
-		text := response.Header.Get(name)
-		if text == "" && !header.Value.Required {
-			continue
-		}
-		if err := header.Value.Schema.Value.VisitJSON(text); err != nil {
-			t.Errorf("%s %s: header %s: %v", method, path, name, err)
-		}
-	}
-	if method == http.MethodHead || path == "/openapi.json" {
-		return
-	}
-	kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
-	media := described.Value.Content.Get(kind)
-	if media == nil {
-		t.Errorf("%s %s: status %d with Content-Type %q is not in openapi.json", method, path, response.Status, kind)
-		return
-	}
-	if err := media.Schema.Value.VisitJSON(decode[any](t, response.Body)); err != nil {
-		t.Errorf("%s %s: %v", method, path, err)
-	}
 }
 
 // dial opens a bare connection, for requests that net/http would not send.

@@ -76,7 +76,7 @@ func TestCheckConfig(t *testing.T) {
 		want   string
 	}{
 		{"[server]\nmax_connections = 8\n", 0, "configuration is valid: FILE"},
-		{"[server]\nmax_bdoy_bytes = 1\n", 1, "FILE:2: key server.max_bdoy_bytes: unknown key; known keys are "},
+		{"[server]\nmax_bdoy_bytes = 1\n", 1, "FILE:2: key server.max_bdoy_bytes: unknown key; did you mean server.max_body_bytes?"},
 		{"[server]\nread_timeout = 30\n", 1, "FILE:2: key server.read_timeout: "},
 		{"[server]\nread_timeout = \"30 parsecs\"\n", 1, "FILE:2: key server.read_timeout: "},
 		{"[server]\nmax_header_bytes = 1\n", 1, "FILE:2: key server.max_header_bytes: "},

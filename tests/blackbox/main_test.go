@@ -10,19 +10,25 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/service"
 )
 
 var (
 	targetFlag = flag.String("target", "process",
 		"what to test: process, try, try:arm64, try:amd64, image, or http://ADDRESS")
 	bootArgs   = flag.String("boot-args", "", "further `arguments` for scripts/try or scripts/boot, separated by spaces")
+	productDir = flag.String("product", "", "the `folder` of a product whose service takes the place of gin-edged, as scripts/new-product makes it")
 	production = flag.Bool("production", false, "the image lets nobody log in on its serial line: test that, and skip what needs a login")
 )
 
 // root is the checkout; tests run in their package's folder.
 var root = must(filepath.Abs("../.."))
 
-var target *Target
+var (
+	target  *Target
+	program service.Program // what runs at the target
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -35,6 +41,10 @@ func run(m *testing.M) (status int) {
 		return m.Run()
 	}
 	var err error
+	if program, err = service.Find(root, *productDir); err != nil {
+		fmt.Fprintf(os.Stderr, "target %s: %v\n", *targetFlag, err)
+		return 1
+	}
 	if target, err = start(*targetFlag); err != nil {
 		fmt.Fprintf(os.Stderr, "target %s: %v\n", *targetFlag, err)
 		return 1
@@ -56,10 +66,15 @@ func start(name string) (*Target, error) {
 	switch {
 	case name == "process":
 		return startProcess()
-	case kind == "try" && variant == "":
-		return startGuest(kind, "scripts/try")
 	case kind == "try":
-		return startGuest(kind, "scripts/try", "--arch", variant)
+		var args []string
+		if variant != "" {
+			args = append(args, "--arch", variant)
+		}
+		if *productDir != "" {
+			args = append(args, "--product", *productDir)
+		}
+		return startGuest(kind, "scripts/try", args...)
 	case name == "image":
 		return startGuest(kind, "scripts/boot")
 	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):

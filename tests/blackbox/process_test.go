@@ -26,7 +26,7 @@ func startProcess() (*Target, error) {
 		return nil, err
 	}
 	p := &processControl{directory: directory}
-	if p.binary, err = service.Build(root, directory); err != nil {
+	if p.binary, err = program.Build(directory); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(directory))
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

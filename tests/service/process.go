@@ -44,21 +44,53 @@ func Version(root string) (string, error) {
 	return first, nil
 }
 
-// Build builds the daemon of the checkout root and returns the path of the
-// binary, which is in the folder.
-func Build(root, folder string) (string, error) {
-	version, err := Version(root)
-	if err != nil {
-		return "", err
+// Program is the daemon under test: ours, or a product's in its place.
+type Program struct {
+	Name, Version string
+
+	module, pkg string
+}
+
+// Find returns the daemon of the checkout root, or of the product in a folder as
+// scripts/new-product makes it; "" for none.
+func Find(root, product string) (Program, error) {
+	if product == "" {
+		version, err := Version(root)
+		return Program{"gin-edged", version, filepath.Join(root, "src"), "./cmd/gin-edged"}, err
 	}
-	binary := filepath.Join(folder, "gin-edged")
+	commands, err := os.ReadDir(filepath.Join(product, "src/cmd"))
+	if err != nil || len(commands) != 1 {
+		return Program{}, fmt.Errorf("%s: %d commands below src/cmd, not one (%w)", product, len(commands), err)
+	}
+	name := commands[0].Name()
+	recipes, err := filepath.Glob(filepath.Join(product, "meta-*/recipes-*/*", name+"_*.bb"))
+	if err != nil || len(recipes) != 1 {
+		return Program{}, fmt.Errorf("%s: %d recipes of %s (%w)", product, len(recipes), name, err)
+	}
+	_, version, _ := strings.Cut(strings.TrimSuffix(filepath.Base(recipes[0]), ".bb"), "_")
+	return Program{name, version, filepath.Join(product, "src"), "./cmd/" + name}, nil
+}
+
+// Build returns the path of the binary, which is in the folder.
+func (p Program) Build(folder string) (string, error) {
+	binary := filepath.Join(folder, p.Name)
 	build := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath",
-		"-ldflags", "-X github.com/meta-gin-edge/meta-gin-edge/src/edged.version="+version, "-o", binary, "./cmd/gin-edged")
-	build.Dir = filepath.Join(root, "src")
+		"-ldflags", "-X github.com/meta-gin-edge/meta-gin-edge/src/edged.version="+p.Version, "-o", binary, p.pkg)
+	build.Dir = p.module
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, output)
 	}
 	return binary, nil
+}
+
+// Build builds the daemon of the checkout root and returns the path of the
+// binary, which is in the folder.
+func Build(root, folder string) (string, error) {
+	program, err := Find(root, "")
+	if err != nil {
+		return "", err
+	}
+	return program.Build(folder)
 }
 
 // Process is the daemon on this machine. It may run more than once.

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Sourced by scripts/test: the steps that test a running service: a process, the quick VM, a booted image.
-# shellcheck disable=SC2034,SC2154,SC2164 # variables of scripts/test, which has set -e
+# shellcheck disable=SC2034,SC2153,SC2154,SC2164 # variables of scripts/test, which has set -e
 
 step_unit() {
     [ -x "$top/scripts/try" ] || die "$top/scripts/try: does not exist"
@@ -18,6 +18,31 @@ blackbox() { # TARGET MINUTES [FLAG...]
 
 step_blackbox_process() { blackbox process 9; }
 step_blackbox_try() { blackbox try 24; }
+
+# --- a product ------------------------------------------------------------------
+
+# What a product chooses, for the suite's flags: see scripts/lib-product.sh.
+product_blackbox() { # DIR TARGET MINUTES
+    . "$top/scripts/lib-product.sh"
+    read_product "$1"
+    blackbox "$2" "$3" -product "$product" -unit "${GIN_EDGE_UNIT:-gin-edged.service}" \
+        -data "${GIN_EDGE_DATA_DIR:-/data}" -uid "${GIN_EDGE_UID:-660}"
+}
+
+product_go() { # DIR
+    need_go
+    cd "$1/src"
+    go vet -tags nomsgpack ./...
+    go mod tidy -diff
+    go_test -count=1 -timeout 9m -tags nomsgpack ./...
+}
+
+step_product_go() { product_go "$PRODUCT"; }
+step_product_process() { product_blackbox "$PRODUCT" process 9; }
+step_product_try() { product_blackbox "$PRODUCT" try 24; }
+step_example() { product_go "$top/examples/acme-gateway" && product_blackbox "$top/examples/acme-gateway" process 9; }
+
+# --- attacks and faults ---------------------------------------------------------
 
 hostile() { # TARGET MINUTES [FLAG...]
     need_go
