@@ -44,6 +44,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "-target is process, try, try:ARCH or image, -set is short or full; see -help")
 		return 2
 	}
+	if *reloads < 0 || *restarts < 0 || *clients < 0 || *clients%len(habits) != 0 {
+		fmt.Fprintf(os.Stderr, "-reloads, -restarts and -clients are not negative, and -clients is a multiple of %d\n", len(habits))
+		return 2
+	}
 	if os.Getenv(insideVariable) == "" {
 		status, err := outside(m)
 		if err != nil {

@@ -148,12 +148,15 @@ func (p *process) hears(line string, times int, limit time.Duration) error {
 }
 
 // reload sends SIGHUP and waits for READY.
-func (p *process) reload() error {
+func (p *process) reload(int) (times int, err error) {
 	before := p.heard.count(ready)
 	if err := p.Signal(syscall.SIGHUP); err != nil {
-		return err
+		return 0, err
 	}
-	return p.hears(ready, before+1, 10*time.Second)
+	if err := p.hears(ready, before+1, 10*time.Second); err != nil {
+		return 0, err
+	}
+	return 1, nil
 }
 
 // restart stops the daemon as systemctl restart does and starts it anew.

@@ -32,9 +32,11 @@ type row struct {
 	Starved float64       `json:"starved"`        // of a processor: how many times as long the daemon would have run
 	Lag     time.Duration `json:"harness_lag_ns"` // by which this machine wakes the harness too late
 
-	Reloads int   `json:"reloads"`
-	Reload  *kept `json:"through_reloads,omitempty"`
-	Restart *kept `json:"through_restart,omitempty"`
+	Keepers  int   `json:"keep_alive_clients"`
+	Reloads  int   `json:"reloads"`
+	Reload   *kept `json:"through_reloads,omitempty"`
+	Restarts int   `json:"restarts"`
+	Restart  *kept `json:"through_restarts,omitempty"`
 
 	Killed string        `json:"killed,omitempty"`
 	Back   time.Duration `json:"back_ns"` // goroutines and descriptors are as before
@@ -67,19 +69,19 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
 
-// column writes lost and all requests.
-func (k *kept) column() string {
+// column writes lost and all requests, and through how many reloads or restarts.
+func (k *kept) column(times int) string {
 	if k == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%d/%d", k.lost(), k.Requests)
+	return fmt.Sprintf("%d/%d in %d", k.lost(), k.Requests, times)
 }
 
 func printTable(to io.Writer) {
 	resultsMu.Lock()
 	defer resultsMu.Unlock()
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nattack\tconnections/sources\theld\tRSS MiB\twith sockets\thonest: failed/requests\tp50/p99 ms\tyardstick\twatchdog s\tlost: reload\trestart\tback s\tRSS after\tverdict")
+	fmt.Fprintln(w, "\nattack\tconnections/sources\theld\tRSS MiB\twith sockets\thonest: failed/requests\tp50/p99 ms\tyardstick\twatchdog s\tlost: reloads\trestarts\tback s\tRSS after\tverdict")
 	for _, r := range results {
 		back := seconds(r.Back)
 		if r.Killed != "" {
@@ -87,7 +89,7 @@ func printTable(to io.Writer) {
 		}
 		fmt.Fprintf(w, "%s\t%d/%d\t%d\t%s to %s\t%s\t%d/%d\t%s/%s\t%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Attack, r.Connections, r.Sources, r.Held,
 			mebibytes(r.Before.RSS), mebibytes(r.Peak.RSS), mebibytes(r.Peak.Total), r.Honest.Failed, r.Honest.Requests,
-			milliseconds(r.Honest.P50), milliseconds(r.Honest.P99), milliseconds(r.Yard.P50), milliseconds(r.Yard.P99), seconds(r.Gap), r.Reload.column(), r.Restart.column(), back, mebibytes(r.After.RSS), r.Verdict)
+			milliseconds(r.Honest.P50), milliseconds(r.Honest.P99), milliseconds(r.Yard.P50), milliseconds(r.Yard.P99), seconds(r.Gap), r.Reload.column(r.Reloads), r.Restart.column(r.Restarts), back, mebibytes(r.After.RSS), r.Verdict)
 	}
 	_ = w.Flush()
 	for _, r := range results {

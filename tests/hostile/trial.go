@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,9 @@ type subject interface {
 	died() <-chan struct{}
 	obituary() string
 
-	reload() error
+	// reload reloads the configuration once, or several times up to most, and says
+	// how often it has.
+	reload(most int) (times int, err error)
 	restart() error
 	stop() error
 }
@@ -68,7 +71,7 @@ type pace struct {
 	native     bool          // times of answers are held to their limit
 	follow     bool          // memory to its baseline
 	reloads    int
-	restart    bool
+	restarts   int
 	pause      time.Duration // at least, before a place opens its next connection
 }
 
@@ -136,8 +139,10 @@ func (a attack) try(s subject, p pace, limits *unit) (*row, error) {
 	if a.reloads > 0 && p.native {
 		p.reloads, between = a.reloads, 10*time.Millisecond
 	}
+	a.keepers = max(a.keepers, 2)
+	p.reloads, p.restarts, a.keepers = cmp.Or(*reloads, p.reloads), cmp.Or(*restarts, p.restarts), cmp.Or(*clients/len(habits), a.keepers)
 	a.pause = max(a.pause, p.pause)
-	t := &trial{attack: a, pace: p, between: between, subject: s, row: &row{Attack: a.name, Connections: a.connections, Sources: a.sources}}
+	t := &trial{attack: a, pace: p, between: between, subject: s, row: &row{Attack: a.name, Connections: a.connections, Sources: a.sources, Keepers: a.keepers * len(habits)}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -221,29 +226,32 @@ func (t *trial) run(ctx context.Context) {
 	}
 	t.Reload = t.keepThrough(ctx, func() {
 		for running := t.alive(300 * time.Millisecond); running && t.Reloads < t.pace.reloads; running = t.alive(t.between) {
-			if err := t.reload(); err != nil {
+			times, err := t.reload(t.pace.reloads - t.Reloads)
+			t.Reloads += times
+			if err != nil {
 				if t.alive(0) {
 					t.fault("reload: %v", err)
 				}
 				return
 			}
-			t.Reloads++
 		}
 	})
 	// In a restart connections wait until there is someone to take them, so its
 	// times are no promise.
 	t.Honest, t.Yard = t.served.take(), t.yard.take()
-	if !t.pace.restart || !t.alive(0) {
+	if t.pace.restarts == 0 || !t.alive(0) {
 		return
 	}
 	t.Restart = t.keepThrough(ctx, func() {
-		if !t.alive(300 * time.Millisecond) {
-			return
+		for running := t.alive(300 * time.Millisecond); running && t.Restarts < t.pace.restarts; running = t.alive(300 * time.Millisecond) {
+			if err := t.restart(); err != nil {
+				if t.alive(0) {
+					t.fault("restart: %v", err)
+				}
+				return
+			}
+			t.Restarts++
 		}
-		if err := t.subject.restart(); err != nil && t.alive(0) {
-			t.fault("restart: %v", err)
-		}
-		t.alive(300 * time.Millisecond)
 	})
 	t.served.take()
 }
@@ -264,7 +272,7 @@ func (t *trial) keepThrough(ctx context.Context, what func()) *kept {
 	var l lossy
 	var clients sync.WaitGroup
 	for _, h := range habits {
-		for range max(2, t.keepers) {
+		for range t.keepers {
 			clients.Go(func() { h.keep(keeping, t.keeping(), &l) })
 		}
 	}
@@ -367,7 +375,10 @@ func (t *trial) judge(u *unit, faults map[string]int) {
 		t.fault("p99 of an honest client is %s ms, at most %s (of a server that is not attacked %s; the daemon would have run %.1f times as long)", milliseconds(t.Honest.P99), milliseconds(limit), milliseconds(t.Yard.P99), t.Starved)
 	}
 	t.judgeKept("reloads", t.Reload)
-	t.judgeKept("a restart", t.Restart)
+	t.judgeKept("restarts", t.Restart)
+	if t.Killed == "" && (t.Reloads != t.pace.reloads || t.Restarts != t.pace.restarts) {
+		t.fault("%d of %d reloads and %d of %d restarts were made", t.Reloads, t.pace.reloads, t.Restarts, t.pace.restarts)
+	}
 	for what, times := range faults {
 		t.fault("%s (%d times)", what, times)
 	}
