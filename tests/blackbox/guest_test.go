@@ -3,6 +3,7 @@ package blackbox
 import (
 	"errors"
 	"flag"
+	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -84,6 +85,18 @@ func (g *guestControl) logged(t *testing.T, text string) bool {
 	t.Helper()
 	_, status := g.Try(t, "journalctl -b -q --no-pager -o export -u "+*unitFlag+" | grep -qaF -e "+service.Quote(text))
 	return status == 0
+}
+
+// port asks systemd: a product may have chosen another one (GIN_EDGE_PORT).
+func (g *guestControl) port(t *testing.T) string {
+	t.Helper()
+	listen := g.Run(t, "systemctl show -P Listen $(systemctl show -P TriggeredBy "+*unitFlag+")")
+	address, _, _ := strings.Cut(listen, " ") // [::]:80 (Stream)
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatalf("the socket of %s: %q: %v", *unitFlag, listen, err)
+	}
+	return port
 }
 
 func (g *guestControl) command(t *testing.T, file string, environment []string, args ...string) (string, int) {

@@ -124,9 +124,9 @@ func TestCommandLine(t *testing.T) {
 // The service's own port is one that is taken.
 func TestPortTaken(t *testing.T) {
 	c := needControl(t)
-	address := "127.0.0.1:80"
-	if target.kind == "process" {
-		address = must(url.Parse(target.url)).Host
+	address := must(url.Parse(target.url)).Host
+	if g, ok := c.(*guestControl); ok {
+		address = "127.0.0.1:" + g.port(t)
 	}
 	_, port, _ := strings.Cut(address, ":")
 	output, status := c.command(t, "[server]\nlisten = [\""+address+"\"]\n", nil, "-config", fileArgument)
