@@ -197,6 +197,7 @@ type lossy struct {
 type kept struct {
 	Requests int            `json:"requests"`
 	Lost     map[string]int `json:"lost"`    // by kind of client, and how
+	Others   int            `json:"others"`  // answers other than 200, which are not lost
 	Refused  int            `json:"refused"` // first requests of connections that were answered 503, or not at all
 }
 
@@ -224,6 +225,12 @@ func (l *lossy) count(kind, failure string) {
 		}
 		l.k.Lost[kind+": "+failure]++
 	}
+}
+
+func (l *lossy) other() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.k.Others++
 }
 
 func (l *lossy) refuse() {
@@ -297,6 +304,9 @@ func (h habit) use(ctx context.Context, conn net.Conn, l *lossy) {
 			}
 			served++
 			l.count(h.name, "")
+			if answer.StatusCode != http.StatusOK {
+				l.other()
+			}
 			// It says that what was pipelined behind is to be asked again.
 			if answer.Close {
 				return

@@ -54,15 +54,17 @@ func TestLossyClients(t *testing.T) {
 		habit                   habit
 		answers                 []string
 		requests, lost, refused int
+		others                  int
 	}{
-		{habit{name: "busy"}, []string{good, good}, 3, 1, 0},
-		{habit{name: "busy"}, []string{good, closing}, 2, 0, 0},
-		{habit{name: "split", split: 10, pause: time.Millisecond}, []string{good}, 2, 1, 0},
-		{habit{name: "pipelining", pipelined: 3}, []string{good, closing}, 2, 0, 0},
-		{habit{name: "pipelining", pipelined: 3}, []string{good, good}, 3, 1, 0},
+		{habit{name: "busy"}, []string{good, good}, 3, 1, 0, 0},
+		{habit{name: "busy"}, []string{good, closing}, 2, 0, 0, 0},
+		{habit{name: "busy"}, []string{good, busy}, 2, 0, 0, 1},
+		{habit{name: "split", split: 10, pause: time.Millisecond}, []string{good}, 2, 1, 0, 0},
+		{habit{name: "pipelining", pipelined: 3}, []string{good, closing}, 2, 0, 0, 0},
+		{habit{name: "pipelining", pipelined: 3}, []string{good, good}, 3, 1, 0, 0},
 		// A connection that never served anything was refused, not lost.
-		{habit{name: "busy"}, nil, 0, 0, 1},
-		{habit{name: "busy"}, []string{busy}, 0, 0, 1},
+		{habit{name: "busy"}, nil, 0, 0, 1, 0},
+		{habit{name: "busy"}, []string{busy}, 0, 0, 1, 0},
 	} {
 		p := serve(t, tc.answers...)
 		conn, err := p.dial(t.Context(), false)
@@ -75,7 +77,7 @@ func TestLossyClients(t *testing.T) {
 		var l lossy
 		tc.habit.use(t.Context(), conn, &l)
 		_ = conn.Close()
-		if k := l.kept(); k.Requests != tc.requests || k.lost() != tc.lost || k.Refused != tc.refused {
+		if k := l.kept(); k.Requests != tc.requests || k.lost() != tc.lost || k.Refused != tc.refused || k.Others != tc.others {
 			t.Errorf("%s, %d answers: %+v", tc.habit.name, len(tc.answers), *k)
 		}
 	}

@@ -19,8 +19,9 @@ import (
 // reloadsAtOnce are between two looks whether the daemon is still the same.
 const reloadsAtOnce = 20
 
-// attackingHosts are on the guest's network beside three that mean well.
-const attackingHosts = 8
+// keepingHosts and attackingHosts are on the guest's network, beside the honest
+// one and the one that asks for figures.
+const keepingHosts, attackingHosts = 4, 8
 
 // guest is the service in a guest, under systemd and behind the packet filter.
 // All of it is done by the goroutine of the test: there is one console.
@@ -66,7 +67,7 @@ func TestGuest(t *testing.T) {
 		}
 	})
 	var addresses []netip.Addr
-	for n := range byte(3 + attackingHosts) {
+	for n := range byte(2 + keepingHosts + attackingHosts) {
 		addresses = append(addresses, netip.AddrFrom4([4]byte{10, 0, 2, 50 + n}))
 	}
 	if g.hosts, err = g.VM.Hosts(addresses...); err != nil {
@@ -156,12 +157,15 @@ func (g *guest) begin(t *testing.T) {
 	}
 }
 
-func (g *guest) honest() place  { return place{service: g.hosts.Services[0]} }
-func (g *guest) keeping() place { return place{service: g.hosts.Services[1]} }
-func (g *guest) asking() place  { return place{service: g.hosts.Services[2]} }
+func (g *guest) honest() place { return place{service: g.hosts.Services[0]} }
+func (g *guest) asking() place { return place{service: g.hosts.Services[1]} }
+
+func (g *guest) keeping(number int) place {
+	return place{service: g.hosts.Services[2+number%keepingHosts]}
+}
 
 func (g *guest) attacker(number int, _ attack) place {
-	return place{service: g.hosts.Services[3+number%attackingHosts]}
+	return place{service: g.hosts.Services[2+keepingHosts+number%attackingHosts]}
 }
 
 // group is the cgroup of the unit.

@@ -26,8 +26,8 @@ var (
 	serviceAddress  = netip.MustParseAddr("127.0.0.1")
 	serviceAddress6 netip.Addr
 	honestAddress   = netip.MustParseAddr("127.0.0.2") // is served throughout
-	keepingAddress  = netip.MustParseAddr("127.0.0.3") // loses no request
-	askingAddress   = netip.MustParseAddr("127.0.0.4") // asks for figures
+	askingAddress   = netip.MustParseAddr("127.0.0.3") // asks for figures
+	keepingAddress  = netip.MustParseAddr("127.0.0.4") // this one and those that follow lose no request
 )
 
 // attackerAddress is one of up to 62500.
@@ -65,7 +65,7 @@ func prepareNetwork() error {
 	}
 	ownNetwork = true
 	serviceAddress, serviceAddress6 = netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("2001:db8::1")
-	honestAddress, keepingAddress, askingAddress = netip.MustParseAddr("198.18.1.2"), netip.MustParseAddr("198.18.1.3"), netip.MustParseAddr("198.18.1.4")
+	honestAddress, askingAddress, keepingAddress = netip.MustParseAddr("198.18.1.2"), netip.MustParseAddr("198.18.1.3"), netip.MustParseAddr("198.18.1.4")
 	return nil
 }
 

@@ -89,9 +89,16 @@ func (p *process) at(from netip.Addr) place {
 	return place{from, net.JoinHostPort(serviceAddress.String(), p.port)}
 }
 
-func (p *process) honest() place  { return p.at(honestAddress) }
-func (p *process) keeping() place { return p.at(keepingAddress) }
-func (p *process) asking() place  { return p.at(askingAddress) }
+func (p *process) honest() place { return p.at(honestAddress) }
+func (p *process) asking() place { return p.at(askingAddress) }
+
+func (p *process) keeping(number int) place {
+	from := keepingAddress
+	for range number % 100 {
+		from = from.Next()
+	}
+	return p.at(from)
+}
 
 // command runs the daemon as the unit does. The shell is what the manager does
 // between fork and exec.

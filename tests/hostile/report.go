@@ -74,7 +74,11 @@ func (k *kept) column(times int) string {
 	if k == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%d/%d in %d", k.lost(), k.Requests, times)
+	told := ""
+	if k.Others > 0 {
+		told = fmt.Sprintf(" (%d not 200)", k.Others)
+	}
+	return fmt.Sprintf("%d/%d in %d%s", k.lost(), k.Requests, times, told)
 }
 
 func printTable(to io.Writer) {

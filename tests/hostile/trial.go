@@ -16,11 +16,11 @@ import (
 // subject is the service that one row attacks: it has begun a moment ago, and
 // ends with the row.
 type subject interface {
-	// attacker is where the source of that number comes from; honest, keeping
+	// attacker and keeping are where the source of that number comes from; honest
 	// and asking are the addresses of others.
 	attacker(number int, a attack) place
 	honest() place
-	keeping() place
+	keeping(number int) place
 	asking() place
 
 	// look reads what the daemon holds now, but for the goroutines, which only
@@ -81,6 +81,9 @@ const (
 	// mostStarved is the factor up to which times are judged. It was 8 to 12 on two
 	// cores that built an image, and 130 to 190 where the build had all of them.
 	mostStarved = 20
+
+	// keepersOfSource is as many as max_requests_per_source lets ask at a time.
+	keepersOfSource = 16
 
 	// The runtime gives memory back when its collector has run, which is after two
 	// minutes without work.
@@ -271,10 +274,9 @@ func (t *trial) keepThrough(ctx context.Context, what func()) *kept {
 	keeping, stop := context.WithCancel(ctx)
 	var l lossy
 	var clients sync.WaitGroup
-	for _, h := range habits {
-		for range t.keepers {
-			clients.Go(func() { h.keep(keeping, t.keeping(), &l) })
-		}
+	for n := range t.keepers * len(habits) {
+		h := habits[n%len(habits)]
+		clients.Go(func() { h.keep(keeping, t.keeping(n/keepersOfSource), &l) })
 	}
 	what()
 	stop()
