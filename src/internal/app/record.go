@@ -142,42 +142,44 @@ func (r *recorder) watchData() {
 			r.log.Info("critical events are stored again")
 		}
 	}
-	good := report.Err() == nil
-	if report.State == r.state || r.state == "" && good {
-		return
+	fault := ""
+	if err := report.Err(); err != nil {
+		fault = "the data partition is not as expected: " + err.Error()
 	}
-	r.state = report.State
-	e := events.Event{Kind: events.DataPartition, Severity: events.Info, Fields: map[string]string{"state": string(report.State)}}
-	if good {
-		e.Message = "the data partition is as expected again"
-		r.log.WithField("path", report.Path).Info(e.Message)
-	} else {
-		e.Severity, e.Message = events.Error, "the data partition is not as expected: "+report.Err().Error()
-		r.log.Error(e.Message)
-	}
-	r.events.Record(e)
+	r.transition((*string)(&r.state), string(report.State), events.DataPartition, events.Error, "the data partition is as expected again", fault)
 }
 
 // watchFirewall records each change of the packet filter's state.
 func (r *recorder) watchFirewall() {
 	f := r.device.Firewall()
-	if f.State == device.FirewallUnknown {
+	fault := ""
+	switch f.State {
+	case device.FirewallUnknown:
 		// Of this process, and the status says so. The filter is as it was.
 		return
+	case device.FirewallInForce, device.FirewallNone:
+	default:
+		fault = "the packet filter is not in force: " + f.Detail
 	}
-	good := f.State == device.FirewallInForce || f.State == device.FirewallNone
-	if f.State == r.firewall || r.firewall == "" && good {
+	r.transition((*string)(&r.firewall), string(f.State), events.Firewall, events.Critical, "the packet filter is in force again", fault)
+}
+
+// transition records that a state is another than was, which it replaces. A good
+// one, without a fault, is nothing to tell of when it is the first.
+func (r *recorder) transition(was *string, now string, kind events.Kind, severity events.Severity, mended, fault string) {
+	if now == *was || *was == "" && fault == "" {
 		return
 	}
-	r.firewall = f.State
-	e := events.Event{Kind: events.Firewall, Severity: events.Info, Message: "the packet filter is in force again",
-		Fields: map[string]string{"state": string(f.State)}}
-	if good {
-		r.log.Info(e.Message)
-	} else {
-		e.Severity, e.Message = events.Critical, "the packet filter is not in force: "+f.Detail
-		r.log.Log(log.Critical, e.Message)
+	*was = now
+	e := events.Event{Kind: kind, Severity: events.Info, Message: mended, Fields: map[string]string{"state": now}}
+	level := logrus.InfoLevel
+	if fault != "" {
+		e.Severity, e.Message, level = severity, fault, logrus.ErrorLevel
+		if severity == events.Critical {
+			level = log.Critical
+		}
 	}
+	r.log.Log(level, e.Message)
 	r.events.Record(e)
 }
 
