@@ -107,7 +107,8 @@ step_binary() {
     need readelf binutils
     build_commands "$service" arm64 "$STEP_DIR"
     status=0
-    for command in gin-edged gin-edge-firewall; do
+    for command in "$service"/cmd/*; do
+        command=${command##*/}
         "$checks/binary" "$STEP_DIR/$command" || status=1
         "$checks/linked" -C "$service" "./cmd/$command" || status=1
     done

@@ -149,6 +149,19 @@ step_lab_oem() {
         -boot-args "--deploy $oem_build/tmp/deploy/images/qemuarm64 --image acme-image --guest-port 8080"
 }
 
+step_lab_example() {
+    need_step lab-build
+    need_lab
+    example_build=$(lab_value KAS_WORK_DIR)/build-example
+    export KAS_BUILD_DIR="$example_build"
+    composition=examples/acme-gateway/kas/acme-gateway-qemu-arm64.yml
+    need_results "$composition" 100 gin-edge-image-test
+    in_lab kas build --target gin-edge-image-test "$composition:tests/lab/lab.yml"
+    # What examples/acme-gateway/meta-acme-gateway/conf/distro/acme-gateway.conf chooses.
+    blackbox image 39 -product "$top/examples/acme-gateway" \
+        -boot-args "--deploy $example_build/tmp/deploy/images/qemuarm64 --image gin-edge-image-test --guest-port 8080"
+}
+
 step_lab_binary() {
     need_step lab-build
     need_lab
