@@ -73,7 +73,8 @@ type Route struct {
 
 	// Summary is a line for the API document, Operation the rest of it: the
 	// members of an OpenAPI operation object, as JSON, or "". What every operation
-	// has is filled in. The routes of the service itself are in the document
+	// has is filled in. A parameter of the query that it does not describe, or that
+	// a request has twice, is answered with 400. The routes of the service itself are in the document
 	// already and have neither.
 	Summary   string
 	Operation string

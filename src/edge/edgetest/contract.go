@@ -29,8 +29,8 @@ const (
 //   - the service starts, is live, and stays so; it is ready, or degraded;
 //   - every route is in the API document, with its role;
 //   - a route that asks for a role is closed to whoever has none;
-//   - what needs no role answers promptly and not with 5xx, HEAD like GET; a body
-//     that is none of JSON or too large is refused; other hosts and the pages of
+//   - what needs no role answers promptly and not with 5xx, HEAD like GET; an unknown
+//     query, and a body that is none of JSON or too large, are refused; other hosts and the pages of
 //     other sites are refused;
 //   - the table of the configuration prints so that it reads back, and refuses
 //     unknown keys and wrong types;
@@ -219,6 +219,13 @@ func (s subject) answers() error {
 		if head.StatusCode != response.StatusCode || head.Header.Get("Content-Type") != response.Header.Get("Content-Type") {
 			return fmt.Errorf("HEAD answers %d (%s), GET %d (%s)", head.StatusCode, head.Header.Get("Content-Type"),
 				response.StatusCode, response.Header.Get("Content-Type"))
+		}
+		response, body, err = s.do(http.MethodGet, path+"?edgetest-unknown=1", "")
+		if err == nil {
+			err = isProblem(response, body, http.StatusBadRequest)
+		}
+		if err != nil {
+			return fmt.Errorf("with a query that is not described: %w", err)
 		}
 		return nil
 	})

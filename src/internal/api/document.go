@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -100,9 +101,9 @@ func operation(row edge.Route) (object, error) {
 	parameters := append([]any(nil), commonParameters...)
 	named := map[string]bool{}
 	for _, raw := range given {
-		var p struct{ Name, In string }
-		if err := json.Unmarshal(raw, &p); err != nil {
-			return nil, fmt.Errorf("its Operation: a parameter is not an object: %w", err)
+		var p parameter
+		if err := json.Unmarshal(raw, &p); err != nil || p.Name == "" || p.In == "" {
+			return nil, errors.New("its Operation: a parameter is no object with name and in")
 		}
 		named[p.In+" "+p.Name] = true
 		parameters = append(parameters, raw)
@@ -130,6 +131,24 @@ func operation(row edge.Route) (object, error) {
 		op.fill("requestBody", map[string]any{"content": map[string]any{"application/json": map[string]any{}}})
 	}
 	return op, nil
+}
+
+type parameter struct{ Name, In string }
+
+// queryOf returns the readers for what the operation of a product's row has in
+// its query: any value, which the handler reads. The operation has been checked.
+func queryOf(row edge.Route) readers {
+	var op struct{ Parameters []parameter }
+	if row.Operation != "" {
+		mustParse([]byte(row.Operation), &op)
+	}
+	known := readers{}
+	for _, p := range op.Parameters {
+		if p.In == "query" {
+			known[p.Name] = func(string) error { return nil }
+		}
+	}
+	return known
 }
 
 // documentPath writes /:name as {name}.

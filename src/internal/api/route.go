@@ -83,6 +83,20 @@ func closed(role edge.Role) gin.HandlerFunc {
 	}
 }
 
+// onlyQuery lets a request pass whose query has what the document describes, once
+// each. Our own handlers read theirs more strictly.
+func onlyQuery(known readers) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if c.Request.URL.RawQuery == "" {
+			return
+		}
+		if err := readQuery(c.Request.URL.RawQuery, known); err != nil {
+			noBody(c)
+			web.Problem(c, http.StatusBadRequest, err.Error())
+		}
+	}
+}
+
 // serve registers the rows.
 func (a *api) serve(engine *gin.Engine, rows []edge.Route) error {
 	if err := CheckRoutes(rows); err != nil {
@@ -94,6 +108,9 @@ func (a *api) serve(engine *gin.Engine, rows []edge.Route) error {
 			chain = []gin.HandlerFunc{noBody, closed(row.Role)}
 		} else if row.Cost == edge.Large {
 			chain[1] = a.answers.limit(row.Handle)
+		}
+		if row.Summary != "" {
+			chain = append([]gin.HandlerFunc{onlyQuery(queryOf(row))}, chain...)
 		}
 		engine.Handle(row.Method, row.Path, chain...)
 		if row.Method == http.MethodGet {

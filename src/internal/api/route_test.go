@@ -199,3 +199,71 @@ func TestPathsThatCannotBeToldApart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A product's route takes the query that its operation describes.
+func TestQueryOfAProduct(t *testing.T) {
+	row := edge.Route{
+		Method: "GET", Path: "/x", Role: edge.Anyone, Summary: "X", Handle: func(c *gin.Context) { c.String(200, c.Query("depth")) },
+		Operation: `{"parameters": [{"name": "depth", "in": "query", "schema": {"type": "integer"}}]}`,
+	}
+	if _, err := Document("x", []edge.Route{row}); err != nil {
+		t.Fatal(err)
+	}
+	h := New(newProcess(t), Settings{Routes: []edge.Route{row}})
+	for query, want := range map[string]int{"": 200, "?depth=3": 200, "?depth=3&depth=4": 400, "?deph=3": 400, "?%zz": 400} {
+		if w := do(h, "GET", "/x"+query, nil); w.Code != want {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+}
+
+func TestOperationsThatAreNone(t *testing.T) {
+	for operation, want := range map[string]string{
+		`[]`: "its Operation is not an object of JSON", `{"parameters": {}}`: "parameters is not an array",
+		`{"parameters": [{"name": "x"}]}`: "a parameter is no object with name and in", `{"responses": []}`: "responses is not an object",
+	} {
+		_, err := Document("x", []edge.Route{{Method: "GET", Path: "/x", Summary: "X", Operation: operation}})
+		if err == nil || !strings.HasPrefix(err.Error(), "route GET /x: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", operation, err, want)
+		}
+	}
+}
+
+// What a product describes is kept, and what every operation has is added.
+func TestDocumentOfAProduct(t *testing.T) {
+	data, err := Document("acme", []edge.Route{{
+		Method: "GET", Path: "/a/:id", Role: edge.Viewer, Summary: "An a", Body: 1,
+		Operation: `{"tags": ["a"], "responses": {"404": {"description": "None."}}}`,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Info  struct{ Title string }
+		Paths map[string]map[string]struct {
+			OperationID string
+			Tags        []string
+			Summary     string
+			Role        string `json:"x-role"`
+			Parameters  []struct{ Name, In string }
+			Responses   map[string]struct{ Content any }
+			RequestBody any
+		}
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		t.Fatal(err)
+	}
+	op, head := doc.Paths["/a/{id}"]["get"], doc.Paths["/a/{id}"]["head"]
+	if doc.Info.Title != "acme" || op.OperationID != "get_a_id" || op.Summary != "An a" || op.Role != "Viewer" || len(op.Tags) != 1 || op.RequestBody == nil ||
+		len(op.Parameters) != 3 || op.Parameters[2].Name != "id" || len(op.Responses) != 1+len(commonResponses) {
+		t.Errorf("%+v", op)
+	}
+	if head.OperationID != "get_a_idHead" || len(head.Responses) != len(op.Responses) {
+		t.Errorf("%+v", head)
+	}
+	for status, r := range head.Responses {
+		if r.Content != nil {
+			t.Errorf("HEAD has a body for %s", status)
+		}
+	}
+}

@@ -182,12 +182,12 @@ func (g *gateway) ready() error {
 
 func (g *gateway) sensors(c *gin.Context) {
 	g.mu.Lock()
-	now := reading{Sensors: []sysfs.Sensor{}}
+	var last *reading // null before the first
 	if n := len(g.history); n > 0 {
-		now = g.history[n-1]
+		last = &g.history[n-1]
 	}
 	g.mu.Unlock()
-	c.JSON(http.StatusOK, now)
+	c.JSON(http.StatusOK, gin.H{"last": last})
 }
 
 func (g *gateway) past(c *gin.Context) {

@@ -75,9 +75,9 @@ func TestReadingsAndLED(t *testing.T) {
 		return string(data)
 	}
 	within(t, 5*time.Second, "the LED beats", func() bool { return strings.HasPrefix(trigger(), "heartbeat") })
-	var now reading
+	var now struct{ Last reading }
 	get(t, s, "/api/v1/x/gateway/sensors", &now)
-	if len(now.Sensors) != 1 || now.Sensors[0].Name != "cpu_thermal/temp1" || now.Sensors[0].Celsius != 48.312 {
+	if all := now.Last.Sensors; len(all) != 1 || all[0].Name != "cpu_thermal/temp1" || all[0].Celsius != 48.312 {
 		t.Errorf("%+v", now)
 	}
 
