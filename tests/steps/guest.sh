@@ -42,6 +42,14 @@ step_product_process() { product_blackbox "$PRODUCT" process 9; }
 step_product_try() { product_blackbox "$PRODUCT" try 24; }
 step_example() { product_go "$top/examples/acme-gateway" && product_blackbox "$top/examples/acme-gateway" process 9; }
 
+# kas is the lab's: the step lab-product.
+step_your_service() {
+    need_go
+    need python3 python3
+    need curl curl
+    "$suite/build/your-service" --skip '^\$ kas build '
+}
+
 # --- attacks and faults ---------------------------------------------------------
 
 hostile() { # TARGET MINUTES [FLAG...]

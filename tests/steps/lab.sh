@@ -46,22 +46,22 @@ no_layers="the lab has no mirror of meta-raspberrypi: give prepare one, agherzan
 
 # Skips the step when a build from what the lab has would take hours: compilers, kernels.
 need_results() { # COMPOSITION LIMIT [TARGET...]: at most so many results may be missing
-    composition=$1 limit=$2
+    composition=$1 limit=$2 overlay=${overlay:-tests/lab/lab.yml}
     shift 2
     [ $# -gt 0 ] || set -- gin-edge-image gin-edge-image-test
-    command="kas build $composition:tests/lab/lab.yml"
+    command="kas build $composition:$overlay"
     sstate=$(lab_value SSTATE_DIR)
     for recipe in gcc-cross-aarch64 glibc go-cross-; do
         [ -n "$(find "$sstate" -name "sstate:$recipe*populate_sysroot*" -print -quit)" ] ||
             skip "no finished build of $recipe in $sstate: a cold build takes hours; run $command once as builder"
     done
-    in_lab kas shell "$composition:tests/lab/lab.yml" -c "bitbake -n --setscene-only $*" > "$STEP_LOG.dry" 2>&1 ||
+    in_lab kas shell "$composition:$overlay" -c "bitbake -n --setscene-only $*" > "$STEP_LOG.dry" 2>&1 ||
         { tail -n 30 "$STEP_LOG.dry"; exit 1; }
     missed=$(sed -n 's/.*Sstate summary:.* Missed \([0-9]*\) .*/\1/p' "$STEP_LOG.dry" | tail -n 1)
     [ "${missed:-0}" -le "$limit" ] ||
         skip "$missed results for $composition are missing in $sstate, so this would be a cold build of hours; run $command once as builder"
     # Few results, and half an hour: what is dry-run here would be compiled.
-    in_lab kas shell "$composition:tests/lab/lab.yml" -c 'bitbake -n virtual/kernel' > "$STEP_LOG.dry" 2>&1 ||
+    in_lab kas shell "$composition:$overlay" -c 'bitbake -n virtual/kernel' > "$STEP_LOG.dry" 2>&1 ||
         { tail -n 30 "$STEP_LOG.dry"; exit 1; }
     if grep -q 'linux-[^:]*:do_compile)' "$STEP_LOG.dry"; then
         skip "no finished kernel of this state for $composition in the lab, half an hour and more; run $command once as builder"
@@ -160,6 +160,21 @@ step_lab_example() {
     # What examples/acme-gateway/meta-acme-gateway/conf/distro/acme-gateway.conf chooses.
     blackbox image 39 -product "$top/examples/acme-gateway" \
         -boot-args "--deploy $example_build/tmp/deploy/images/qemuarm64 --image gin-edge-image-test --guest-port 8080"
+}
+
+# The third command of docs/your-service.md: a product outside the repository, which pins its last commit.
+step_lab_product() {
+    need_step lab-build
+    need_lab
+    need_go
+    as_builder rm -rf "$lab/product"
+    in_lab scripts/new-product "$lab/product" --name acme-gateway --url "file://$checkout"
+    product_build=$(lab_value KAS_WORK_DIR)/build-product
+    export KAS_BUILD_DIR="$product_build"
+    # What the product does not have of its own.
+    need_results kas/qemu-arm64.yml 70 gin-edge-image-test
+    in_lab kas build --target gin-edge-image-test "$lab/product/kas/lab.yml"
+    blackbox image 24 -product "$lab/product" -boot-args "--deploy $product_build/tmp/deploy/images/qemuarm64"
 }
 
 step_lab_binary() {
