@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/guest"
 )
 
 // listening is a port that nobody declared; the guest listens on it during a
@@ -18,12 +20,12 @@ const listening = 8081
 // outside puts a scanner on the guest's network. It stays over resets.
 func (m *machine) outside(t *testing.T) *scanner {
 	t.Helper()
-	tap, err := m.guest.Tap("scan")
+	tap, err := m.Guest.Tap("scan")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if !m.ended {
+		if !m.Ended {
 			tap.Remove()
 		}
 	})
@@ -57,11 +59,41 @@ func both(proto byte, numbers ...uint16) []port {
 	return ports
 }
 
-// declared is what the rules open for new connections.
-var declared = both(protoTCP, 80)
+// declared asks the guest what its declarations open for new connections: ports,
+// and those of socket units, of which systemd knows the addresses.
+func (m *machine) declared(t *testing.T) []port {
+	t.Helper()
+	var ports []port
+	open := func(kind, number string) {
+		value, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			t.Fatalf("a declaration opens port %q", number)
+		}
+		ports = append(ports, both(map[string]byte{"tcp": protoTCP, "udp": protoUDP}[kind], uint16(value))...)
+	}
+	text := m.Run(t, "cat /usr/lib/gin-edge/firewall.d/*.conf; cat /etc/gin-edge/firewall.d/*.conf 2>/dev/null || :")
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case words[0] == "port":
+			open(words[1], words[2])
+		default:
+			for _, listen := range strings.Split(m.Run(t, "systemctl show -P Listen "+words[1]), "\n") {
+				address, kind, _ := strings.Cut(listen, " ")
+				open(map[string]string{"(Stream)": "tcp", "(Datagram)": "udp"}[kind], address[strings.LastIndex(address, ":")+1:])
+			}
+		}
+	}
+	if len(ports) == 0 {
+		t.Fatalf("nothing is declared: %s", text)
+	}
+	return ports
+}
 
-// wantOnlyDeclared checks the answers of a scan.
-func wantOnlyDeclared(t *testing.T, when string, answers []answer) {
+// wantOnly checks the answers of a scan: of these ports all, of others none.
+func wantOnly(t *testing.T, declared []port, when string, answers []answer) {
 	t.Helper()
 	for _, a := range answers {
 		if a.kind != answerOpen || !slices.Contains(declared, a.port) {
@@ -78,6 +110,7 @@ func wantOnlyDeclared(t *testing.T, when string, answers []answer) {
 func TestFirewallScan(t *testing.T) {
 	r := begin(t, "port scan from outside", "before, during and after a reload")
 	m := running(t)
+	declared := m.declared(t)
 	m.listen(t)
 	s := m.outside(t)
 
@@ -114,17 +147,22 @@ func TestFirewallScan(t *testing.T) {
 			break
 		}
 	}
+	for _, p := range declared {
+		if !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
 	// The two ports of DHCP's clients are open to its servers' port alone, and
 	// we ask from others.
 	const received = "cat /sys/class/net/e*/statistics/rx_packets"
-	before, begin := m.number(t, received), time.Now()
+	before, begin := m.Number(t, received), time.Now()
 	if answers, err = s.scan(ports, 21000); err != nil {
 		t.Fatal(err)
 	}
 	r.took = fmt.Sprintf("%d ports in %.0f s", len(ports), time.Since(begin).Seconds())
-	wantOnlyDeclared(t, "before the reload", answers)
+	wantOnly(t, declared, "before the reload", answers)
 	// Silence says nothing of a port whose question never arrived.
-	if arrived := m.number(t, received) - before; arrived < float64(len(ports)) {
+	if arrived := m.Number(t, received) - before; arrived < float64(len(ports)) {
 		t.Errorf("%d ports were asked, only %.0f packets arrived", len(ports), arrived)
 	}
 
@@ -132,7 +170,7 @@ func TestFirewallScan(t *testing.T) {
 	m.Run(t, "(sleep 1; for n in 1 2 3 4 5; do systemctl reload gin-edge-firewall.service || echo failed; done >/run/reloads 2>&1; touch /run/reloaded) >/dev/null 2>&1 &")
 	s.take()
 	rounds, answered, leaked := 0, map[port]int{}, map[port]int{}
-	stop := time.Now().Add(runTimeout)
+	stop := time.Now().Add(guest.RunTimeout)
 	for done := false; !done; rounds++ {
 		// Is it over? Asked before the round, so that one follows the end.
 		_, status := m.Try(t, "test -e /run/reloaded")
@@ -175,9 +213,9 @@ func TestFirewallScan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantOnlyDeclared(t, "after the reload", append(answers, answersOf...))
-	r.cause = fmt.Sprintf("open: tcp/80 over IPv4 and IPv6; %d rounds during 5 reloads", rounds)
-	m.wantHealthy(t)
+	wantOnly(t, declared, "after the reload", append(answers, answersOf...))
+	r.cause = fmt.Sprintf("open: %v; %d rounds during 5 reloads", declared, rounds)
+	m.WantHealthy(t)
 }
 
 // The rules are in force before anything brings an address up.
@@ -248,9 +286,9 @@ func TestFirewallManagers(t *testing.T) {
 		m.Run(t, fmt.Sprintf("systemctl start %[1]s.service && systemctl stop %[1]s.service && rm /run/systemd/system/%[1]s.service", manager))
 	}
 	m.Run(t, "systemctl daemon-reload && systemctl start systemd-networkd.service")
-	m.wait200(t, time.Minute)
+	m.Wait200(t, time.Minute)
 	r.cause = "none starts"
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // The rules of a product stay when ours are loaded again, and ours are there once.
@@ -281,7 +319,7 @@ func TestFirewallBesideOthers(t *testing.T) {
 	}
 	each("-D")
 	r.cause = "theirs and ours are there"
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // Rules that the kernel does not take close the network; the device says why and
@@ -302,17 +340,17 @@ func TestFirewallRefused(t *testing.T) {
 	if reason, _ := m.Try(t, "journalctl -b -q --no-pager -o cat -u gin-edge-firewall.service | grep -m1 'gin-edged-http.conf:1: '"); reason == "" {
 		t.Error("the journal does not name file and line")
 	}
-	if code, err := m.get("/livez", 3*time.Second, nil); err == nil {
+	if code, err := m.Get("/livez", 3*time.Second, nil); err == nil {
 		t.Errorf("/livez from outside: %d; the network is not closed", code)
 	}
-	if told := m.loopback(t, "/api/v1/system/status", `"firewall":{[^}]*}`); !strings.Contains(told, `"state":"closed","detail":"`+declaration+`:1: `) {
+	if told := m.Loopback(t, "/api/v1/system/status", `"firewall":{[^}]*}`); !strings.Contains(told, `"state":"closed","detail":"`+declaration+`:1: `) {
 		t.Errorf("the status does not tell: %q", told)
 	}
 	m.Run(t, "umount "+declaration+" && systemctl reload-or-restart gin-edge-firewall.service")
-	m.wait200(t, time.Minute)
+	m.Wait200(t, time.Minute)
 	// Earlier faults may have left events of their own: those of this one are the last two.
 	var last []event
-	eventually(t, time.Minute, "the event that the firewall is in force again", func() bool {
+	guest.Eventually(t, time.Minute, "the event that the firewall is in force again", func() bool {
 		last = slices.DeleteFunc(m.events(t), func(e event) bool { return e.Kind != "firewall" })
 		last = last[max(0, len(last)-2):]
 		return len(last) == 2 && last[1].Severity == "info" && last[1].Seq > before
@@ -321,7 +359,7 @@ func TestFirewallRefused(t *testing.T) {
 		t.Errorf("the event is %+v", last[0])
 	}
 	r.cause = "closed, told, open again"
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // A whole boot under fire: of the ports of a closed device not one answers, at
@@ -330,8 +368,9 @@ func TestFirewallEarlyBoot(t *testing.T) {
 	inFull(t)
 	r := begin(t, "early boot", "scanned through a reboot")
 	m := running(t)
+	declared := m.declared(t)
 	s := m.outside(t)
-	ports := both(protoTCP, 22, 23, 111, 443, 5355, listening)
+	ports := slices.DeleteFunc(both(protoTCP, 22, 23, 111, 443, 5355, listening), func(p port) bool { return slices.Contains(declared, p) })
 	stop, ended := make(chan struct{}), make(chan int)
 	go func() {
 		sent := 0
@@ -350,7 +389,7 @@ func TestFirewallEarlyBoot(t *testing.T) {
 			}
 		}
 	}()
-	back := m.reset(t, 3*time.Minute, func() { m.later(t, "systemctl reboot") })
+	back := m.Reset(t, 3*time.Minute, func() { m.Later(t, "systemctl reboot") })
 	close(stop)
 	sent := <-ended
 	if err := s.settle(time.Minute); err != nil {

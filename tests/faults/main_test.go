@@ -19,6 +19,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/guest"
 )
 
 var (
@@ -34,6 +36,9 @@ var root = must(filepath.Abs("../.."))
 
 // folder keeps the serial logs of the run, and the disks of what failed.
 var folder string
+
+// guests are those of the run.
+var guests *guest.Run
 
 func must[T any](value T, err error) T {
 	if err != nil {
@@ -67,10 +72,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	guests = guest.NewRun(root, folder)
 	fmt.Printf("faults: target %s, set %s, %d cuts, seed %d; serial logs and failed disks: %s\n", *targetFlag, *setFlag, *cutsFlag, *seedFlag, folder)
 	status := m.Run()
 	if shared != nil {
-		shared.end(false)
+		shared.End(false)
 	}
 	for _, file := range scratch {
 		_ = os.Remove(file)

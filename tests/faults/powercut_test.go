@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/guest"
 )
 
 // event is what /api/v1/events tells of one; Stored means that it was
@@ -42,7 +44,7 @@ type phase struct {
 
 // recording is a guest's life from its first boot on, write by write.
 type recording struct {
-	kit         *kit
+	kit         *guest.Kit
 	log         *Log
 	phases      []phase
 	checkpoints []checkpoint
@@ -96,24 +98,24 @@ func record() (result *recording, err error) {
 		if k == nil {
 			return nil, fmt.Errorf("no guest was started before: its disk is not known")
 		}
-		m, err = k.start("recording", k.base, "--log-writes", logFile, "--disk-size", fmt.Sprint(k.size>>20+64))
+		m, err = startKit(k, "recording", k.Base, "--log-writes", logFile, "--disk-size", fmt.Sprint(k.Size>>20+64))
 	} else {
 		m, err = startTarget("recording", "persistent", "--log-writes", logFile)
 	}
 	if err != nil {
 		return nil, err
 	}
-	m.disk = "" // the base is everybody's
-	defer m.end(false)
-	rec := &recording{boot: m.boot}
-	if rec.kit, err = m.kit("recording"); err != nil {
+	m.Disk = "" // the base is everybody's
+	defer m.End(false)
+	rec := &recording{boot: m.Boot}
+	if rec.kit, err = m.Kit(keptInitrd("recording")); err != nil {
 		return nil, err
 	}
 	file, err := os.Open(logFile)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Console.Login(loginTimeout); err != nil {
+	if err := m.Console.Login(guest.LoginTimeout); err != nil {
 		return nil, err
 	}
 	sh := func(command string) string {
@@ -122,7 +124,7 @@ func record() (result *recording, err error) {
 		}
 		var output string
 		var status int
-		if output, status, err = m.Console.Run(command, runTimeout); err == nil && status != 0 {
+		if output, status, err = m.Console.Run(command, guest.RunTimeout); err == nil && status != 0 {
 			err = fmt.Errorf("guest: %s: exit status %d\n%s", command, status, output)
 		}
 		return output
@@ -154,7 +156,7 @@ func record() (result *recording, err error) {
 			Events []event
 			Log    struct{ Directory string }
 		}
-		code, e := m.get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer)
+		code, e := m.Get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer)
 		switch {
 		case e != nil && err == nil:
 			err = e
@@ -223,7 +225,7 @@ func record() (result *recording, err error) {
 		return nil, fmt.Errorf("du of the journal printed %q: %w", used, err)
 	}
 
-	m.end(false)
+	m.End(false)
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -268,7 +270,7 @@ func needRecording(t *testing.T) *recording {
 func (rec *recording) disk(t *testing.T, name string, cut int, seed uint64) (string, Outcome) {
 	t.Helper()
 	image := filepath.Join(folder, name+".raw")
-	outcome, err := rec.log.Replay(rec.kit.base, rec.kit.size, cut, seed, image)
+	outcome, err := rec.log.Replay(rec.kit.Base, rec.kit.Size, cut, seed, image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +316,7 @@ func TestRootUntouched(t *testing.T) {
 	if rec.cycles != "" {
 		t.Errorf("ordering cycles:\n%s", rec.cycles)
 	}
-	base, err := os.Open(rec.kit.base)
+	base, err := os.Open(rec.kit.Base)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +351,7 @@ func TestPowerCut(t *testing.T) {
 	rec := needRecording(t)
 	// An idle guest, emulated, would still take its share of the processors.
 	if shared != nil {
-		shared.end(false)
+		shared.End(false)
 		shared = nil
 	}
 	random := rand.New(rand.NewPCG(*seedFlag, 0))
@@ -368,15 +370,15 @@ func (rec *recording) testCut(t *testing.T, n int, p phase, cut int, seed uint64
 	name := fmt.Sprintf("cut-%03d", n)
 	image, outcome := rec.disk(t, name, cut, seed)
 	t.Log(outcome)
-	m, err := rec.kit.start(name, image)
+	m, err := startKit(rec.kit, name, image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { m.end(t.Failed()) }()
-	r.took = fmt.Sprintf("boot %.1f s", m.boot.Seconds())
+	defer func() { m.End(t.Failed()) }()
+	r.took = fmt.Sprintf("boot %.1f s", m.Boot.Seconds())
 	known := rec.acknowledged(cut)
 	// All of this is asked over HTTP: it costs no time.
-	now := m.status(t)
+	now := m.Status(t)
 	r.cause = now.LastReset.Cause
 	causes := []string{"power-loss"}
 	if known.entries == 0 {
@@ -398,10 +400,10 @@ func (rec *recording) testCut(t *testing.T, n int, p phase, cut int, seed uint64
 	if *setFlag == "full" && n%deepEvery != 0 {
 		return
 	}
-	m.login(t)
-	m.wantHealthy(t)
+	m.Login(t)
+	m.WantHealthy(t)
 	if known.counter > 0 {
-		if counter := int(m.number(t, "cat /data/w/counter")); counter < known.counter {
+		if counter := int(m.Number(t, "cat /data/w/counter")); counter < known.counter {
 			t.Errorf("file %d was acknowledged, the last one is %d", known.counter, counter)
 		}
 	}
@@ -420,7 +422,7 @@ const deepEvery = 10
 // deviceID is derived from the machine id.
 func (m *machine) deviceID() (string, error) {
 	var device struct{ ID string }
-	if code, err := m.get("/api/v1/device", time.Minute, &device); err != nil || code != http.StatusOK {
+	if code, err := m.Get("/api/v1/device", time.Minute, &device); err != nil || code != http.StatusOK {
 		return "", fmt.Errorf("/api/v1/device: %d, %w", code, err)
 	}
 	return device.ID, nil
@@ -430,7 +432,7 @@ func (m *machine) deviceID() (string, error) {
 func (m *machine) events(t *testing.T) []event {
 	t.Helper()
 	var answer struct{ Events []event }
-	if code, err := m.get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer); err != nil || code != http.StatusOK {
+	if code, err := m.Get("/api/v1/events?limit=1000&cursor=0", time.Minute, &answer); err != nil || code != http.StatusOK {
 		t.Fatalf("/api/v1/events: %d, %v", code, err)
 	}
 	return answer.Events

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meta-gin-edge/meta-gin-edge/tests/guest"
 )
 
 // degradedLimit is how long the service may take to notice its data partition:
@@ -22,12 +24,12 @@ func (m *machine) wantData(t *testing.T, r *result, good bool) {
 	last, told := "", false
 	limit := time.Now().Add(degradedLimit)
 	for ; ; time.Sleep(500 * time.Millisecond) {
-		var ready report
-		code, err := m.get("/readyz", time.Minute, &ready)
+		var ready guest.Report
+		code, err := m.Get("/readyz", time.Minute, &ready)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range m.status(t).Health.Checks {
+		for _, c := range m.Status(t).Health.Checks {
 			if c.Name == "data" {
 				told, last = true, fmt.Sprintf("%d %s: data: %v %s", code, ready.Status, c.OK, c.Detail)
 				if code == http.StatusOK && c.OK == good && (ready.Status == "ok") == good {
@@ -42,7 +44,7 @@ func (m *machine) wantData(t *testing.T, r *result, good bool) {
 			r.unchecked(t, "the status has no check of the data partition")
 			return
 		}
-		if s := m.status(t).Data; s != nil && s.State == "none" {
+		if s := m.Status(t).Data; s != nil && s.State == "none" {
 			r.unchecked(t, "/readyz: no storage.data in the configuration of the service")
 			return
 		}
@@ -54,7 +56,7 @@ func (m *machine) wantData(t *testing.T, r *result, good bool) {
 
 func (m *machine) wantServed(t *testing.T) {
 	t.Helper()
-	if code, err := m.get("/livez", time.Minute, nil); err != nil || code != http.StatusOK {
+	if code, err := m.Get("/livez", time.Minute, nil); err != nil || code != http.StatusOK {
 		t.Errorf("/livez: %d, %v", code, err)
 	}
 }
@@ -76,7 +78,7 @@ func TestDataFull(t *testing.T) {
 	}
 	m.Run(t, "rm -f /data/fill /data/fill2; sync")
 	m.wantData(t, r, true)
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // An error of the file system makes it read-only; the next boot repairs it.
@@ -85,20 +87,20 @@ func TestDataReadOnly(t *testing.T) {
 	r := begin(t, "data partition read-only", "file system error")
 	m := running(t)
 	m.Run(t, `d=$(basename "$(readlink -f /dev/disk/by-partlabel/data)"); echo fault >/sys/fs/ext4/$d/trigger_fs_error`)
-	eventually(t, time.Minute, "/data to be read-only", func() bool {
+	guest.Eventually(t, time.Minute, "/data to be read-only", func() bool {
 		_, status := m.Try(t, "touch /data/w 2>/dev/null")
 		return status != 0
 	})
 	m.wantServed(t)
 	m.wantData(t, r, false)
 	finding := r.cause
-	back := m.reset(t, 3*time.Minute, func() { m.later(t, "systemctl reboot") })
+	back := m.Reset(t, 3*time.Minute, func() { m.Later(t, "systemctl reboot") })
 	// The cause cannot be kept on a disk that cannot be written.
 	r.note(t, m, back, "reboot", "power-loss")
 	r.cause = finding + "; next boot: " + r.cause
 	m.Run(t, "touch /data/w && rm /data/w")
 	m.wantData(t, r, true)
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // A card with its lock set, or one that has worn out.
@@ -118,7 +120,7 @@ func TestFactoryReset(t *testing.T) {
 	r := begin(t, "factory reset", "gin-edge-data factory-reset")
 	m := running(t)
 	id := m.Run(t, "cat /etc/machine-id; touch /data/mine; sync")
-	back := m.reset(t, 3*time.Minute, func() { m.later(t, "/usr/libexec/gin-edge/gin-edge-data factory-reset") })
+	back := m.Reset(t, 3*time.Minute, func() { m.Later(t, "/usr/libexec/gin-edge/gin-edge-data factory-reset") })
 	r.note(t, m, back, "first-boot", "reboot")
 	if output, status := m.Try(t, "test ! -e /data/mine && mountpoint -q /data"); status != 0 {
 		t.Errorf("what was on the data partition is still there, or it is not mounted: %s", output)
@@ -127,7 +129,7 @@ func TestFactoryReset(t *testing.T) {
 		t.Errorf("gin-edge-data says %q, nothing of a factory reset", did)
 	}
 	t.Logf("the machine id was %s, is %s", id, m.Run(t, "cat /etc/machine-id"))
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // damaged boots the recorded disk after damage to its data partition, and
@@ -157,13 +159,13 @@ func damaged(t *testing.T, r *result, name string, damage func(disk *os.File, da
 	if err := damage(disk, data); err != nil {
 		t.Fatal(err)
 	}
-	m, err := rec.kit.start(name, image, args...)
+	m, err := startKit(rec.kit, name, image, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.end(t.Failed()) })
-	r.took = fmt.Sprintf("boot %.1f s", m.boot.Seconds())
-	m.login(t)
+	t.Cleanup(func() { m.End(t.Failed()) })
+	r.took = fmt.Sprintf("boot %.1f s", m.Boot.Seconds())
+	m.Login(t)
 	return m
 }
 
@@ -202,7 +204,7 @@ func TestDataCorrupt(t *testing.T) {
 				t.Error("gin-edge-data does not say what it did")
 			}
 			m.wantData(t, r, true)
-			m.wantHealthy(t)
+			m.WantHealthy(t)
 		})
 	}
 }
@@ -236,14 +238,14 @@ func TestDataGrows(t *testing.T) {
 		return disk.Truncate(info.Size() + 64<<20)
 	})
 	r.cause = strings.ReplaceAll(m.Run(t, "cat /run/gin-edge-boot/data"), "\n", "; ")
-	sectors := m.number(t, `cat /sys/class/block/$(basename "$(readlink -f /dev/disk/by-partlabel/data)")/size`)
+	sectors := m.Number(t, `cat /sys/class/block/$(basename "$(readlink -f /dev/disk/by-partlabel/data)")/size`)
 	if grown := int64(sectors)*diskSector - before; grown < 60<<20 {
 		t.Errorf("the partition has grown by %d bytes", grown)
 	}
-	if kib := m.number(t, "df -k /data | awk 'END { print $2 }'"); int64(kib)<<10 < before {
+	if kib := m.Number(t, "df -k /data | awk 'END { print $2 }'"); int64(kib)<<10 < before {
 		t.Errorf("the file system has %v KiB, the partition had %d", kib, before>>10)
 	}
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // No data partition, and no room for one: served, degraded.
@@ -252,7 +254,7 @@ func TestDataMissing(t *testing.T) {
 	r := begin(t, "data partition missing", "no room on the disk")
 	rec := needRecording(t)
 	image := filepath.Join(folder, "missing.raw")
-	disk, err := copySparse(rec.kit.base, 0, image)
+	disk, err := copySparse(rec.kit.Base, 0, image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,13 +262,13 @@ func TestDataMissing(t *testing.T) {
 	if err := takeRoom(disk); err != nil {
 		t.Fatal(err)
 	}
-	m, err := rec.kit.start("missing", image)
+	m, err := startKit(rec.kit, "missing", image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { m.end(t.Failed()) }()
-	r.took = fmt.Sprintf("boot %.1f s", m.boot.Seconds())
-	m.login(t)
+	defer func() { m.End(t.Failed()) }()
+	r.took = fmt.Sprintf("boot %.1f s", m.Boot.Seconds())
+	m.Login(t)
 	if _, status := m.Try(t, "mountpoint -q /data"); status == 0 {
 		t.Error("/data is mounted: the fault is none")
 	}

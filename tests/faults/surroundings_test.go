@@ -15,29 +15,29 @@ func TestOffline(t *testing.T) {
 	m := running(t)
 	link := func(up bool) {
 		t.Helper()
-		if err := m.qmp.Execute("set_link", map[string]any{"name": "net", "up": up}, nil); err != nil {
+		if err := m.QMP.Execute("set_link", map[string]any{"name": "net", "up": up}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	link(false)
 	defer link(true)
-	m.qmp.Forget()
-	m.later(t, "systemctl reboot")
-	if _, err := m.qmp.Wait(3*time.Minute, "RESET"); err != nil {
+	m.QMP.Forget()
+	m.Later(t, "systemctl reboot")
+	if _, err := m.QMP.Wait(3*time.Minute, "RESET"); err != nil {
 		t.Fatal(err)
 	}
-	m.login(t)
-	m.wantHealthy(t)
+	m.Login(t)
+	m.WantHealthy(t)
 	// Nobody reaches it from outside, so it is asked on the loopback.
-	if m.loopback(t, "/livez", `"status":"ok"`) == "" {
+	if m.Loopback(t, "/livez", `"status":"ok"`) == "" {
 		t.Error("/livez does not answer ok on the loopback, without network")
 	}
-	if code, err := m.get("/livez", 2*time.Second, nil); err == nil {
+	if code, err := m.Get("/livez", 2*time.Second, nil); err == nil {
 		t.Errorf("the guest answers %d from outside: the fault is none", code)
 	}
 	link(true)
 	begin := time.Now()
-	r.took = fmt.Sprintf("%.1f s from the cable", m.wait200(t, 2*time.Minute).Sub(begin).Seconds())
+	r.took = fmt.Sprintf("%.1f s from the cable", m.Wait200(t, 2*time.Minute).Sub(begin).Seconds())
 	r.cause = "served on the loopback meanwhile"
 }
 
@@ -59,9 +59,9 @@ func TestNoClock(t *testing.T) {
 		}
 	}()
 	m.Run(t, "date -u -s '2000-01-02 03:04:05' && "+hwclock+" -w -u")
-	back := m.reset(t, 2*time.Minute, func() {
+	back := m.Reset(t, 2*time.Minute, func() {
 		// Not in order: a shutdown would write the time.
-		if err := m.qmp.Execute("system_reset", nil, nil); err != nil {
+		if err := m.QMP.Execute("system_reset", nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -71,7 +71,7 @@ func TestNoClock(t *testing.T) {
 		t.Errorf("the guest knows the date, %s: the fault is none", now)
 	}
 	r.cause += ", the date is " + now
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
 
 // A flood of messages costs bounded memory, and the service answers meanwhile.
@@ -83,9 +83,9 @@ func TestFlood(t *testing.T) {
 	const maxVolatile = 12 << 10 // KiB
 	used := func() (ram, disk, run, volatile float64) {
 		t.Helper()
-		ram, disk = m.number(t, sizeOf("/run/log/journal")), m.number(t, sizeOf("/data/log/journal"))
-		run = m.number(t, "df -k /run | awk 'END { print $3 }'")
-		volatile = m.number(t, "df -k /var | awk 'END { print $3 }'")
+		ram, disk = m.Number(t, sizeOf("/run/log/journal")), m.Number(t, sizeOf("/data/log/journal"))
+		run = m.Number(t, "df -k /run | awk 'END { print $3 }'")
+		volatile = m.Number(t, "df -k /var | awk 'END { print $3 }'")
 		return
 	}
 	_, _, runBefore, varBefore := used()
@@ -93,7 +93,7 @@ func TestFlood(t *testing.T) {
 		m.Run(t, floodUnit(unit, 5000))
 	}
 	for range 10 {
-		if code, err := m.get("/livez", 10*time.Second, nil); err != nil || code != http.StatusOK {
+		if code, err := m.Get("/livez", 10*time.Second, nil); err != nil || code != http.StatusOK {
 			t.Errorf("/livez during the flood: %d, %v", code, err)
 		}
 	}
@@ -115,5 +115,5 @@ func TestFlood(t *testing.T) {
 	if lost, _ := m.Try(t, "journalctl -b -q --no-pager -o cat -u systemd-journald | grep -m1 -i suppressed"); lost == "" {
 		t.Error("journald does not say that it suppressed messages")
 	}
-	m.wantHealthy(t)
+	m.WantHealthy(t)
 }
