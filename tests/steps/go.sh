@@ -97,7 +97,7 @@ step_go_release() {
     cd "$service"
     have=$(GOTOOLCHAIN=go$release_go go env GOVERSION)
     [ "$have" = "go$release_go" ] || { echo "asked for go$release_go, got $have"; return 1; }
-    GOTOOLCHAIN=go$release_go CGO_ENABLED=0 GOARCH=arm64 go build -tags nomsgpack -buildvcs=false -o /dev/null ./cmd/gin-edged
+    GOTOOLCHAIN=go$release_go CGO_ENABLED=0 GOARCH=arm64 go build -tags nomsgpack -buildvcs=false -o /dev/null ./cmd/...
     echo "builds with $have"
 }
 
