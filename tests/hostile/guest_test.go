@@ -195,7 +195,7 @@ func (g *guest) look() (sample, error) {
 		return sample{}, nil
 	}
 	proc := "/proc/" + strconv.Itoa(g.pid)
-	text := g.Run(g.t, fmt.Sprintf("grep VmRSS %s/status; ls %s/fd | wc -l; grep '^sock ' %s/memory.stat", proc, proc, g.group()))
+	text := g.Run(g.t, fmt.Sprintf("grep VmRSS %s/status; ls %s/fd 2>/dev/null | wc -l; grep '^sock ' %s/memory.stat", proc, proc, g.group()))
 	fields := strings.Fields(text) // VmRSS: N kB, N, sock N
 	if len(fields) != 6 {
 		return sample{}, fmt.Errorf("the guest's figures are %q", text)
