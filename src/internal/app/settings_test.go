@@ -1,37 +1,57 @@
 package app
 
 import (
+	"fmt"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/internal/config"
 )
 
-// empty are the service's own tables with no defaults at all.
-func empty() []config.Table {
-	var tables []config.Table
-	for _, table := range own {
+// empty are the tables with no defaults at all.
+func empty(tables []config.Table) []config.Table {
+	var all []config.Table
+	for _, table := range tables {
 		kind := reflect.TypeOf(table.New()).Elem()
-		tables = append(tables, config.Table{Name: table.Name, New: func() edge.Settings { return reflect.New(kind).Interface().(edge.Settings) }})
+		all = append(all, config.Table{Name: table.Name, New: func() edge.Settings { return reflect.New(kind).Interface().(edge.Settings) }})
 	}
-	return tables
+	return all
 }
 
-// wantDefaults compares every table whole, so that one which is added is
-// compared, too.
-func wantDefaults(t *testing.T, c *config.Config, source string) {
-	t.Helper()
-	for _, table := range own {
+// differences compares what a source says of every table, whole, with the
+// defaults, so that a table which is added is compared, too.
+func differences(tables []config.Table, source, text string) []string {
+	c := config.Default(empty(tables))
+	if err := c.Merge(source, []byte(text)); err != nil {
+		return []string{err.Error()}
+	}
+	var all []string
+	for _, table := range tables {
 		got, want := c.Values(table.Name), table.New()
 		if !reflect.DeepEqual(got, want) {
-			t.Errorf("[%s] of %s: %+v, the defaults are %+v", table.Name, source, got, want)
+			all = append(all, fmt.Sprintf("[%s] of %s: %+v, the defaults are %+v", table.Name, source, got, want))
 		}
 		for _, key := range want.Keys() {
 			if name := table.Name + "." + key.Name; c.Origin(name) != source {
-				t.Errorf("%s is missing in %s", name, source)
+				all = append(all, name+" is missing in "+source)
 			}
+		}
+	}
+	return all
+}
+
+// A new table with a wrong documented default, or without a line, is found.
+func TestWrongDefaultsAreFound(t *testing.T) {
+	tables := []config.Table{{Name: "tls", New: func() edge.Settings { return &pace{Pace: time.Minute} }}}
+	for text, want := range map[string]string{
+		"[tls]\npace = \"1m\"\n": "", "[tls]\npace = \"2m\"\n": "[tls] of f: ", "": "[tls] of f: ", "[tls]\n": "tls.pace is missing in f",
+	} {
+		if got := strings.Join(differences(tables, "f", text), "\n"); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %s", text, got)
 		}
 	}
 }
@@ -39,11 +59,9 @@ func wantDefaults(t *testing.T, c *config.Config, source string) {
 // The schema, the defaults and the printed form belong together.
 func TestPrintedDefaultsReadBack(t *testing.T) {
 	printed := config.Default(own).TOML()
-	c := config.Default(empty())
-	if err := c.Merge("printed", []byte(printed)); err != nil {
-		t.Fatalf("%v in\n%s", err, printed)
+	for _, difference := range differences(own, "printed", printed) {
+		t.Error(difference)
 	}
-	wantDefaults(t, c, "printed")
 }
 
 // The packaged file documents the defaults: every key, with its value.
@@ -53,9 +71,7 @@ func TestPackagedFileHoldsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Skipf("the module is outside its repository: %v", err)
 	}
-	c := config.Default(empty())
-	if err := c.Merge(file, data); err != nil {
-		t.Fatal(err)
+	for _, difference := range differences(own, file, string(data)) {
+		t.Error(difference)
 	}
-	wantDefaults(t, c, file)
 }
