@@ -52,28 +52,31 @@ def load(file, faults):
     return config
 
 
-def merge(parts, root, label, faults):
-    """What kas builds from a colon-separated list of files, and whether it can; the configuration, or None."""
+def merge(parts, root, label, faults, others=None):
+    """What kas builds from a colon-separated list of files, and whether it can; the configuration, or None.
+
+    others are the folders of the repositories that are included from, by their names."""
     # kas asks git for the top folder of the includes; a copy under test need not be a repository.
     Repo.get_root_path = staticmethod(lambda path, fallback=True: str(root))
     try:
-        config, missing = IncludeHandler([str(p) for p in parts]).get_config()
+        config, missing = IncludeHandler([str(p) for p in parts]).get_config({name: str(folder) for name, folder in (others or {}).items()})
     except (KasUserError, OSError) as e:
         faults.append(f"{label}: {e}; " + "; ".join(MESSAGES.take()))
         return None
     faults += [f"{label}: {m}" for m in MESSAGES.take()]
     faults += [f"{label}: includes a file of the repository {m}, which this check cannot see" for m in missing]
 
+    roots = [root, *(others or {}).values()]
     for key in ("machine", "distro", "target"):
         if not config.get(key):
             faults.append(f"{label}: key {key}: not set by any file")
     targets = config.get("target") or []
     for target in [targets] if isinstance(targets, str) else targets:
         recipe = target.split(":")[-1]
-        if recipe.startswith(OURS) and not list(root.glob(f"**/recipes-*/*/{recipe}*.bb")):
+        if recipe.startswith(OURS) and not any(list(r.glob(f"**/recipes-*/*/{recipe}*.bb")) for r in roots):
             faults.append(f"{label}: key target: no recipe {recipe} in this repository")
     distro = str(config.get("distro"))
-    if distro.startswith(OURS) and not list(root.glob(f"**/conf/distro/{distro}.conf")):
+    if distro.startswith(OURS) and not any(list(r.glob(f"**/conf/distro/{distro}.conf")) for r in roots):
         faults.append(f"{label}: key distro: no conf/distro/{distro}.conf")
 
     overrides = config.get("overrides", {}).get("repos", {})
@@ -83,7 +86,7 @@ def merge(parts, root, label, faults):
     for name, repo in repos.items():
         repo = repo or {}
         if repo.get("url"):
-            commit = str(overrides.get(name, {}).get("commit", ""))
+            commit = str(overrides.get(name, repo).get("commit", ""))
             if not COMMIT.fullmatch(commit):
                 faults.append(f"{label}: repos.{name}: no lock file pins its commit (found: {commit or 'nothing'}); "
                               "run kas lock, or add it to the lock file beside the file that names the repository")

@@ -47,6 +47,8 @@ step_your_service() {
     need_go
     need python3 python3
     need curl curl
+    "$top/scripts/new-product" "$STEP_DIR/acme-gateway" --name acme-gateway
+    (product_go "$STEP_DIR/acme-gateway")
     "$suite/build/your-service" --skip '^\$ kas build '
 }
 
