@@ -38,7 +38,8 @@ launch() {
 
 start_qemu() { # OPTION...
     # A session of its own: Ctrl-C in the terminal reaches this script alone.
-    setsid "$qemu" "$@" <"$dir/monitor" >"$dir/monitor.log" 2>"$dir/qemu.log" 8>&- &
+    # It does not outlive this script: one that was killed cannot end it any more.
+    setsid setpriv --pdeathsig KILL "$qemu" "$@" <"$dir/monitor" >"$dir/monitor.log" 2>"$dir/qemu.log" 8>&- &
     pid=$!
     json_list "$qemu" "$@" >"$dir/argv.json"
 }
