@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge"
 	"github.com/meta-gin-edge/meta-gin-edge/src/edge/keys"
@@ -97,5 +100,30 @@ func TestExtensionsThatRefuseTheStart(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
+	}
+}
+
+// A product's handler that hangs is found, whether its client waits or not, and
+// the watchdog is told which one it is.
+func TestHandlerThatHangs(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", "1000000")
+	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
+	release := make(chan struct{})
+	hangs := edge.Route{Method: "GET", Path: "/api/v1/x/acme/hangs", Role: edge.Anyone, Summary: "Hangs", Handle: func(*gin.Context) { <-release }}
+	s := launchWith(t, quick+"read_header_timeout = \"500ms\"\nread_timeout = \"1s\"\nwrite_timeout = \"1s\"\n",
+		[]edge.Extension{{Name: "acme", Routes: []edge.Route{hangs}}})
+	t.Cleanup(func() { close(release) }) // before the service stops
+	client := &http.Client{Timeout: 100 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
+	if _, err := client.Get(s.url + hangs.Path); err == nil {
+		t.Fatal("it answers")
+	}
+	const want = `watchdog not fed: handlers: the handler of GET "/api/v1/x/acme/hangs" has gone on for `
+	for deadline := time.Now().Add(20 * time.Second); !strings.HasPrefix(s.next(time.Second), "STATUS="+want); {
+		if time.Now().After(deadline) {
+			t.Fatalf("the watchdog is fed\n%s", s.logs)
+		}
+	}
+	if code, _ := s.get("/livez"); code != http.StatusServiceUnavailable {
+		t.Errorf("/livez answers %d", code)
 	}
 }
