@@ -9,7 +9,7 @@ apidiff_version=v0.0.0-20261113113407-e3970619a1a4
 
 step_go_format() {
     need_go
-    "$checks/go-format" "$service" "$suite" "$top"/examples/*/src
+    "$checks/go-format" "$service" "$suite" "$top"/examples/*/src "$top/scripts/product"
 }
 
 step_go_vet() {
