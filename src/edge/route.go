@@ -67,8 +67,8 @@ type Route struct {
 	Cost Cost
 	// Handle answers. One that goes on beyond server.read_timeout and
 	// write_timeout together (a minute) is taken for hung, and the watchdog
-	// restarts the service; a stream sets deadlines of its own, by
-	// http.ResponseController.
+	// restarts the service; not so one that sets deadlines of its own, by
+	// http.ResponseController, as a stream does.
 	Handle gin.HandlerFunc
 
 	// Summary is a line for the API document, Operation the rest of it: the

@@ -79,6 +79,7 @@ type conn struct {
 	generation *Generation
 	turns      chan struct{} // where the request has a place
 	handling   *http.Request // that a handler has; nil when none does
+	ownPace    bool          // it sets the deadlines of its answer itself
 	readLimit  time.Time     // set by net/http or a handler; zero: none
 	writeLimit time.Time     // of the answer
 	readSet    time.Time     // the deadline in force below
@@ -439,6 +440,8 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.writeLimit = t
+	// Not by one that has passed: with such, others cut an answer off.
+	c.ownPace = c.ownPace || t.IsZero() || t.After(time.Now())
 	if t.IsZero() || !c.writeSet.IsZero() && c.writeSet.Before(t) {
 		return nil // the next write looks
 	}
@@ -557,7 +560,7 @@ func (c *conn) begin(g *Generation, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		c.body = r.ContentLength // -1: chunked
 	}
-	c.handling = r
+	c.handling, c.ownPace = r, false
 	g.running.Add(1)
 }
 
@@ -571,12 +574,12 @@ func (c *conn) finish() {
 }
 
 // hung is for how long a handler has gone on although nothing that it reads or
-// writes can make it wait any more; 0 when it has not. One that sets deadlines
-// of its own, as a stream does, moves that.
+// writes can make it wait any more; 0 when it has not. Of one that sets deadlines
+// of its own, as a stream does, nobody knows: it may wait for something to send.
 func (c *conn) hung(now time.Time) (time.Duration, *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.handling == nil || c.writeLimit.IsZero() {
+	if c.handling == nil || c.ownPace || c.writeLimit.IsZero() {
 		return 0, nil
 	}
 	return max(0, now.Sub(c.writeLimit)-c.generation.Settings.ReadTimeout), c.handling

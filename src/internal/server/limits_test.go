@@ -576,7 +576,11 @@ func TestHungHandlers(t *testing.T) {
 		case "/hangs":
 			<-release
 		case "/stream":
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute))
+			// It has nothing to send for longer than that.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+			<-release
+		case "/cut":
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now()) // as the gate of large answers does
 			<-release
 		}
 	}), func(c *Settings) { c.ReadTimeout, c.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond })
@@ -594,6 +598,15 @@ func TestHungHandlers(t *testing.T) {
 	if err := f.Hung(); err != nil {
 		t.Errorf("nothing hangs: %v", err)
 	}
+	cut := ask("/cut")
+	time.Sleep(400 * time.Millisecond)
+	if err := f.Hung(); err == nil || !strings.Contains(err.Error(), `GET "/cut"`) {
+		t.Errorf("one that was cut off and goes on: %v", err)
+	}
+	cut.Close()
+	release <- struct{}{}
+	release <- struct{}{}
+	time.Sleep(100 * time.Millisecond)
 	c := ask("/hangs")
 	time.Sleep(50 * time.Millisecond)
 	if err := f.Hung(); err != nil {
