@@ -50,6 +50,9 @@ LIC_FILES_CHKSUM:append = " file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf
 FILESEXTRAPATHS:append = "${GIN_EDGE_LAYERDIR}/files:${@gin_edge_source_folder(d)}"
 SRC_URI:append = " file://gin-edge-base;subdir=${BP}${@gin_edge_source_uri(d)}"
 
+# BitBake looks at no file below a link: without this a change of the base would build nothing anew.
+do_fetch[file-checksums] += "${@os.path.normpath(d.getVar('GIN_EDGE_LAYERDIR') + '/../src')}:True"
+
 def gin_edge_source(d):
     """The module's folder, or None."""
     import os
