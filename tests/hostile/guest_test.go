@@ -293,6 +293,10 @@ func (g *guest) reloadBySignal(times int) (int, error) {
 	last := first
 	for moved := time.Now(); last-first < times; time.Sleep(time.Second) {
 		now, err := g.generation()
+		if err == nil && now < last {
+			g.alone()
+			return last - first, fmt.Errorf("after %d reloads the service began anew", last-first)
+		}
 		if err == nil && now != last {
 			last, moved = now, time.Now()
 		}
