@@ -15,7 +15,7 @@ COMPATIBLE_MACHINE = "^(raspberrypi3-64|raspberrypi4-64)$"
 KERNEL_EXTRA_ARGS += "LOADADDR=0"
 
 # The very files that linux-raspberrypi's bbappends take. An OEM's product is without the root layer, which has the second.
-# Without either there is no fragment: yocto-check-layer parses this before it adds them.
+# Without either there is no fragment.
 require ${@'dynamic-layers/raspberrypi/recipes-kernel/linux/gin-edge-kernel-raspberrypi.inc' if 'gin-edge' in d.getVar('BBFILE_COLLECTIONS').split() else ''}
 include dynamic-layers/raspberrypi/recipes-kernel/linux/gin-edge-image-kernel-raspberrypi.inc
 GIN_EDGE_KERNEL_KMETA:append = " lab-kmeta"
