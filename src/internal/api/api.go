@@ -122,7 +122,7 @@ func routes(p *Process, settings Settings) []edge.Route {
 }
 
 // New builds the handler of one generation. It panics when the process is not
-// whole or a row of the API is not, and when CheckRoutes refuses the others:
+// whole or a row of the API is not, and when checkRows refuses the others:
 // none of these depends on the configuration.
 func New(process *Process, settings Settings) *gin.Engine {
 	if field := process.missing(); field != "" {

@@ -16,7 +16,7 @@ import (
 // Check holds the rows of a product to the rules, beside the API's own.
 func Check(rows []edge.Route) error {
 	all := slices.Concat(routes(&Process{}, Settings{}), rows)
-	if err := CheckRoutes(all); err != nil {
+	if err := checkRows(all); err != nil {
 		return err
 	}
 	engine := gin.New()
@@ -40,9 +40,9 @@ func try(engine *gin.Engine, row edge.Route) (err error) {
 	return nil
 }
 
-// CheckRoutes finds rows that must not be served: what they leave out would be
+// checkRows finds rows that must not be served: what they leave out would be
 // an open door. The error names the row.
-func CheckRoutes(rows []edge.Route) error {
+func checkRows(rows []edge.Route) error {
 	seen := map[string]bool{}
 	for _, row := range rows {
 		operation := row.Method + " " + row.Path
@@ -99,7 +99,7 @@ func onlyQuery(known readers) gin.HandlerFunc {
 
 // serve registers the rows.
 func (a *api) serve(engine *gin.Engine, rows []edge.Route) error {
-	if err := CheckRoutes(rows); err != nil {
+	if err := checkRows(rows); err != nil {
 		return err
 	}
 	for _, row := range rows {

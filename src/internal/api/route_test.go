@@ -38,7 +38,7 @@ func withBody(process *Process, settings Settings, limit int64) *gin.Engine {
 
 func TestRowsThatDoNotStart(t *testing.T) {
 	good := edge.Route{Method: "GET", Path: "/x", Role: edge.Anyone, Handle: func(*gin.Context) {}}
-	if err := CheckRoutes([]edge.Route{good}); err != nil {
+	if err := checkRows([]edge.Route{good}); err != nil {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*edge.Route){
@@ -53,11 +53,11 @@ func TestRowsThatDoNotStart(t *testing.T) {
 	} {
 		bad := good
 		change(&bad)
-		if err := CheckRoutes([]edge.Route{bad}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := checkRows([]edge.Route{bad}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
-	if err := CheckRoutes([]edge.Route{good, good}); err == nil || !strings.Contains(err.Error(), "route GET /x: it is there twice") {
+	if err := checkRows([]edge.Route{good, good}); err == nil || !strings.Contains(err.Error(), "route GET /x: it is there twice") {
 		t.Errorf("error %v", err)
 	}
 }

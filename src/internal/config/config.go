@@ -80,13 +80,20 @@ func (c *Config) clone() *Config {
 // Of returns the values of the table whose settings are of type T. They must not
 // be changed.
 func Of[T edge.Settings](c *Config) T {
+	values, ok := find[T](c)
+	if !ok {
+		panic(fmt.Sprintf("config: there is no table of type %T", values))
+	}
+	return values
+}
+
+func find[T edge.Settings](c *Config) (values T, ok bool) {
 	for _, t := range c.tables {
-		if values, ok := t.values.(T); ok {
-			return values
+		if values, ok = t.values.(T); ok {
+			return values, true
 		}
 	}
-	var none T
-	panic(fmt.Sprintf("config: there is no table of type %T", none))
+	return values, false
 }
 
 // Values returns those of a table, nil when there is no such table.
@@ -101,10 +108,8 @@ func (c *Config) Values(name string) edge.Settings {
 
 // dataPartition is where the layers so far say that it is mounted.
 func (c *Config) dataPartition() string {
-	for _, t := range c.tables {
-		if s, ok := t.values.(*storage.Settings); ok {
-			return s.Data
-		}
+	if s, ok := find[*storage.Settings](c); ok {
+		return s.Data
 	}
 	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,10 @@ var (
 	goodKey  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 )
 
-const nameRule = "2 to 16 of a-z, 0-9 and -, with a letter first"
+const (
+	nameRule = "2 to 16 of a-z, 0-9 and -, with a letter first"
+	keyRule  = "up to 64 of a-z, 0-9 and _, with a letter first"
+)
 
 func check(e edge.Extension) error {
 	if !goodName.MatchString(e.Name) {
@@ -84,32 +88,41 @@ func check(e edge.Extension) error {
 	if n := len(e.Loops); n > maxLoops {
 		return fmt.Errorf("it has %d loops; %d are allowed", n, maxLoops)
 	}
-	seen := map[string]bool{}
-	for _, c := range append(append([]edge.Check(nil), e.Live...), e.Ready...) {
-		switch {
-		case !goodName.MatchString(c.Name):
-			return fmt.Errorf("check %q: the name is not %s", c.Name, nameRule)
-		case seen[c.Name]:
-			return fmt.Errorf("check %q is there twice", c.Name)
-		case c.Run == nil:
+	checks := names{}
+	for _, c := range slices.Concat(e.Live, e.Ready) {
+		if err := checks.add("check", c.Name, goodName, nameRule); err != nil {
+			return err
+		}
+		if c.Run == nil {
 			return fmt.Errorf("check %q has no Run", c.Name)
 		}
-		seen[c.Name] = true
 	}
-	seen = map[string]bool{}
+	loops := names{}
 	for _, l := range e.Loops {
+		if err := loops.add("loop", l.Name, goodName, nameRule); err != nil {
+			return err
+		}
 		switch {
-		case !goodName.MatchString(l.Name):
-			return fmt.Errorf("loop %q: the name is not %s", l.Name, nameRule)
-		case seen[l.Name]:
-			return fmt.Errorf("loop %q is there twice", l.Name)
 		case l.Run == nil:
 			return fmt.Errorf("loop %q has no Run", l.Name)
 		case l.Limit < lowLimit || l.Limit > highLimit:
 			return fmt.Errorf("loop %q: Limit is %v; %v to %v are allowed", l.Name, l.Limit, lowLimit, highLimit)
 		}
-		seen[l.Name] = true
 	}
+	return nil
+}
+
+// names are those of one kind of thing, each of them once.
+type names map[string]bool
+
+func (n names) add(kind, name string, good *regexp.Regexp, rule string) error {
+	switch {
+	case !good.MatchString(name):
+		return fmt.Errorf("%s %q: the name is not %s", kind, name, rule)
+	case n[name]:
+		return fmt.Errorf("%s %q is there twice", kind, name)
+	}
+	n[name] = true
 	return nil
 }
 
@@ -121,17 +134,14 @@ func checkSettings(e edge.Extension) error {
 	if settings == nil {
 		return fmt.Errorf("its Settings returns nil")
 	}
-	seen := map[string]bool{}
+	keys := names{}
 	for _, k := range settings.Keys() {
-		switch {
-		case !goodKey.MatchString(k.Name):
-			return fmt.Errorf("key %q: the name is not up to 64 of a-z, 0-9 and _, with a letter first", k.Name)
-		case seen[k.Name]:
-			return fmt.Errorf("key %q is there twice", k.Name)
-		case k.Set == nil || k.Format == nil:
+		if err := keys.add("key", k.Name, goodKey, keyRule); err != nil {
+			return err
+		}
+		if k.Set == nil || k.Format == nil {
 			return fmt.Errorf("key %q has no Set or no Format", k.Name)
 		}
-		seen[k.Name] = true
 	}
 	if err := settings.Check(); err != nil {
 		return fmt.Errorf("its defaults do not pass its own Check: %w", err)
